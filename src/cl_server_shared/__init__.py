@@ -1,0 +1,1 @@
+"""Jobs, files and events for media and ML services."""

@@ -1,0 +1,42 @@
+"""Every error this library raises on purpose.
+
+ClServerError
+├── ConfigError          a setting is missing or wrong
+├── InvalidJobError      an argument refused before the database sees it (a ValueError)
+├── InvalidPathError     a job id or path that could leave the job's folder (a ValueError)
+└── DatabaseError        the database refused, failed or cannot be used this way
+    └── SchemaError      its tables are missing or older than this version needs
+
+Each message says what was wrong, with which value, and what to do. The driver's or validator's own
+error is chained as `__cause__`.
+"""
+
+from typing import final
+
+
+class ClServerError(Exception):
+    """Root of the errors of this library: catch it to catch them all."""
+
+
+@final
+class ConfigError(ClServerError):
+    """A setting is missing or has a value outside what is allowed."""
+
+
+@final
+class InvalidJobError(ClServerError, ValueError):
+    """A job record, update or argument was refused before the database saw it."""
+
+
+@final
+class InvalidPathError(ClServerError, ValueError):
+    """A job id or relative path was refused before the file system saw it."""
+
+
+class DatabaseError(ClServerError):
+    """The database refused a statement, failed, or cannot be used this way."""
+
+
+@final
+class SchemaError(DatabaseError):
+    """The database lacks tables or columns, and nobody allowed us to add them."""

@@ -1,0 +1,1 @@
+"""The broadcaster: what the world is told when a job changes."""

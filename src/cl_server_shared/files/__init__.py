@@ -1,0 +1,1 @@
+"""The job storage: where a job's files live, whole or absent."""

@@ -1,0 +1,21 @@
+"""What a job is: schemas and tables in one place.
+
+Importable on its own: it needs no environment, broker, container or web framework.
+"""
+
+from cl_server_shared.models.base import Base
+from cl_server_shared.models.event import JobEvent
+from cl_server_shared.models.job import Job, JobRecord, JobRecordUpdate, JobStatus
+from cl_server_shared.models.queue import QueueEntry
+from cl_server_shared.models.saved_file import SavedJobFile
+
+__all__ = [
+    "Base",
+    "Job",
+    "JobEvent",
+    "JobRecord",
+    "JobRecordUpdate",
+    "JobStatus",
+    "QueueEntry",
+    "SavedJobFile",
+]

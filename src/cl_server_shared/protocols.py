@@ -1,0 +1,221 @@
+"""The ports: what each part of the house may be replaced by.
+
+An implementation inherits its port explicitly, so that the type checker proves it complete.
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self, runtime_checkable
+
+from cl_server_shared.models import JobEvent, JobRecord, SavedJobFile
+
+
+class Clock(Protocol):
+    """Tells the time; the only source of it in the library."""
+
+    def now_ms(self) -> int:
+        """Return the milliseconds since the epoch (UTC)."""
+        ...
+
+
+class JobRecordLike(Protocol):
+    """What `add_job` reads of a record: ours, or one of the same shape from cl_ml_tools."""
+
+    @property
+    def job_id(self) -> str: ...
+    @property
+    def task_type(self) -> str: ...
+    @property
+    def params(self) -> Mapping[str, object]: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def progress(self) -> int: ...
+    @property
+    def output(self) -> Mapping[str, object] | None: ...
+    @property
+    def error_message(self) -> str | None: ...
+
+
+class JobRecordUpdateLike(Protocol):
+    """What `update_job` reads of an update; None means "leave as it is"."""
+
+    @property
+    def status(self) -> str | None: ...
+    @property
+    def progress(self) -> int | None: ...
+    @property
+    def output(self) -> Mapping[str, object] | None: ...
+    @property
+    def error_message(self) -> str | None: ...
+
+
+class JobRepository(Protocol):
+    """Keeps jobs; every call is one committed change or none."""
+
+    def add_job(
+        self, job: JobRecordLike, created_by: str | None = None, priority: int | None = None
+    ) -> bool:
+        """Store a new job; False: that job_id exists and nothing was changed.
+
+        Raises:
+            InvalidJobError: the record or *priority* (a signed 64-bit integer) cannot be stored.
+        """
+        ...
+
+    def get_job(self, job_id: str) -> JobRecord | None:
+        """Return the job, or None if there is none of that id."""
+        ...
+
+    def update_job(self, job_id: str, updates: JobRecordUpdateLike) -> bool:
+        """Change a live job; True if the job now is as asked for.
+
+        Raises:
+            InvalidJobError: the update cannot be stored.
+        """
+        ...
+
+    def fetch_next_job(self, task_types: Sequence[str]) -> JobRecord | None:
+        """Claim the next waiting job of these types: highest priority first, then oldest first."""
+        ...
+
+    def delete_job(self, job_id: str) -> bool:
+        """Remove the row; False if there is none of that id."""
+        ...
+
+
+class Subscription(Protocol):
+    """A running subscription; leaving its `with` block or closing it ends it."""
+
+    def close(self) -> None:
+        """Stop the callbacks; harmless when repeated."""
+        ...
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+class Broadcaster(Protocol):
+    """Tells the world what was committed."""
+
+    def publish(self, event: JobEvent) -> None:
+        """Hand an event over; returns at once and never fails because of a broker."""
+        ...
+
+    def subscribe(
+        self, callback: Callable[[JobEvent], object], topic: str | None = None
+    ) -> Subscription:
+        """Call *callback* with each event from now on, in a thread of the broadcaster's own choice.
+
+        Args:
+            callback: gets one event at a time; what it raises is logged, and the next event comes.
+            topic: where to listen instead of the broadcaster's own topic, an MQTT topic filter.
+        """
+        ...
+
+    def close(self) -> None:
+        """Deliver what can be delivered within 2 s, then stop; harmless when repeated."""
+        ...
+
+
+@runtime_checkable
+class AsyncReadable(Protocol):
+    """An open asynchronous byte stream: aiofiles, anyio, Starlette's UploadFile."""
+
+    async def read(self, size: int = -1, /) -> bytes:
+        """Return at most *size* bytes, fewer at will, none at the end."""
+        ...
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """An open binary file."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return at most *size* bytes, fewer at will, none at the end."""
+        ...
+
+
+type FileLike = bytes | bytearray | memoryview | str | PathLike[str] | AsyncReadable | Readable
+"""What `save` accepts: bytes in memory, the path of a file, or an open binary stream."""
+
+
+class AsyncFileLike(Protocol):
+    """A stored file, open for reading on any event loop that anyio knows."""
+
+    async def read(self, size: int = -1, /) -> bytes:
+        """Return at most *size* bytes (-1: all that is left)."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close the file."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+
+class JobStorage(Protocol):
+    """Keeps a job's files under `jobs/{job_id}/`; no call leaves that folder.
+
+    Every method raises InvalidPathError (a ValueError) for a job id or path that could.
+    """
+
+    def create_directory(self, job_id: str) -> None:
+        """Make the job's folder with `input` and `output` in it; harmless when repeated."""
+        ...
+
+    def remove(self, job_id: str) -> bool:
+        """Remove the job's folder and all in it; False if there is none."""
+        ...
+
+    async def save(
+        self, job_id: str, relative_path: str, file: FileLike, *, mkdirs: bool = True
+    ) -> SavedJobFile:
+        """Store *file* whole or not at all, replacing what was there.
+
+        Raises:
+            FileNotFoundError: the source path, or with `mkdirs=False` the target folder, is absent.
+        """
+        ...
+
+    def allocate_path(self, job_id: str, relative_path: str, *, mkdirs: bool = True) -> Path:
+        """Return the absolute path to write to, its parents made unless *mkdirs* is False."""
+        ...
+
+    async def open(self, job_id: str, relative_path: str) -> AsyncFileLike:
+        """Open a stored file for reading bytes.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        ...
+
+    def resolve_path(self, job_id: str, relative_path: str | None = None) -> Path:
+        """Return the absolute path of a stored file or folder, of the job's own without a path."""
+        ...
+
+    def list_files(self, job_id: str) -> list[str]:
+        """Return the relative paths of the job's files, sorted, `/` between their parts."""
+        ...
+
+    def size_bytes(self, job_id: str) -> int:
+        """Return the sum of the sizes of the job's files, 0 for an unknown job."""
+        ...
+
+    def total_size_bytes(self) -> int:
+        """Return the sum of the sizes of all jobs' files."""
+        ...

@@ -1,1 +1,80 @@
-"""Jobs, files and events for media and ML services."""
+"""Jobs, files and events for media and ML services: one typed layer, wired by a container.
+
+The names below are imported at their first use: importing the package itself costs nothing and
+needs no environment.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, cast
+
+if TYPE_CHECKING:
+    from cl_server_shared.config import Config, Settings
+    from cl_server_shared.container import Container, running
+    from cl_server_shared.errors import (
+        ClServerError,
+        ConfigError,
+        DatabaseError,
+        InvalidJobError,
+        InvalidPathError,
+        SchemaError,
+    )
+    from cl_server_shared.job_storage import JobStorageService
+    from cl_server_shared.models import (
+        JobEvent,
+        JobRecord,
+        JobRecordUpdate,
+        JobStatus,
+        SavedJobFile,
+    )
+    from cl_server_shared.shared_db import JobRepositoryService
+
+__all__ = [
+    "ClServerError",
+    "Config",
+    "ConfigError",
+    "Container",
+    "DatabaseError",
+    "InvalidJobError",
+    "InvalidPathError",
+    "JobEvent",
+    "JobRecord",
+    "JobRecordUpdate",
+    "JobRepositoryService",
+    "JobStatus",
+    "JobStorageService",
+    "SavedJobFile",
+    "SchemaError",
+    "Settings",
+    "running",
+]
+
+_HOMES: Final = {
+    "config": ("Config", "Settings"),
+    "container": ("Container", "running"),
+    "errors": (
+        "ClServerError",
+        "ConfigError",
+        "DatabaseError",
+        "InvalidJobError",
+        "InvalidPathError",
+        "SchemaError",
+    ),
+    "job_storage": ("JobStorageService",),
+    "models": ("JobEvent", "JobRecord", "JobRecordUpdate", "JobStatus", "SavedJobFile"),
+    "shared_db": ("JobRepositoryService",),
+}
+_HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its home (PEP 562)."""
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = cast("object", getattr(import_module(f"{__name__}.{home}"), name))  # getattr gives Any
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,212 @@
+"""Settings from the environment; `Config` reads them when an attribute is first asked for.
+
+A field's name is the variable's name: what one types in the shell is what one reads in the code.
+"""
+
+import os
+import socket
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, cast, final
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from cl_server_shared.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+
+def _split(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return [part for part in (piece.strip() for piece in value.split(",")) if part]
+
+
+def _upper(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _writable_folder(value: str) -> str:
+    if not Path(value).is_dir():
+        raise ValueError("must be an existing folder: create it or correct the path")
+    if not os.access(value, os.W_OK | os.X_OK):
+        raise ValueError("must be writable by this user: change its owner or permissions")
+    return value
+
+
+def _publishable(topic: str) -> str:
+    """MQTT 5.0, section 4.7.1: wildcards are for readers, NUL is for nobody."""
+    if not topic or any(character in topic for character in "+#\0"):
+        raise ValueError("must be a topic to publish to: not empty, without +, # and NUL")
+    return topic
+
+
+def _in_folder(name: str) -> Callable[[dict[str, object]], str]:
+    return lambda fields: str(Path(str(fields["CL_SERVER_DIR"]), name))
+
+
+def _sqlite(name: str) -> Callable[[dict[str, object]], str]:
+    def default(fields: dict[str, object]) -> str:
+        return str(fields["DATABASE_URL"] or f"sqlite:///{_in_folder(name)(fields)}")
+
+    return default
+
+
+def _store_database(fields: dict[str, object]) -> str:
+    return str(fields["STORE_DATABASE_URL"])
+
+
+def _default_worker_id() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+Topic = Annotated[str, AfterValidator(_publishable)]
+PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class FolderlessSettings(BaseSettings):
+    """The settings that mean something without a base folder.
+
+    A repository on a caller's own session factory reads only these. Durations are in seconds.
+
+    Raises:
+        pydantic.ValidationError: (a ValueError) a value outside what is allowed, or an argument
+            that is no setting. `Config` and the container turn it into a `ConfigError`.
+    """
+
+    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
+        case_sensitive=True,
+        env_ignore_empty=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        validate_default=False,
+    )
+
+    BROADCAST_TYPE: Annotated[Literal["mqtt", "memory", "none"], BeforeValidator(_lower)] = "mqtt"
+    MQTT_BROKER: str = "localhost"
+    MQTT_PORT: int = Field(default=1883, ge=1, le=65535)
+    MQTT_TOPIC: Topic = "inference/events"
+    MQTT_HEARTBEAT_INTERVAL: PositiveSeconds = 30
+    CAPABILITY_TOPIC_PREFIX: Topic = "inference/workers"
+    CAPABILITY_CACHE_TIMEOUT: PositiveSeconds = 10
+
+    JOB_LEASE_SECONDS: float = Field(default=30, ge=1, allow_inf_nan=False)
+    JOB_MAX_RETRIES: int = Field(default=3, ge=0)
+    JOB_RETRY_BASE_SECONDS: PositiveSeconds = 1
+    JOB_RETRY_MAX_SECONDS: PositiveSeconds = 300
+    JOB_JSON_MAX_BYTES: int = Field(default=1_048_576, ge=2)
+    SCHEMA_AUTO_UPGRADE: bool = True
+    SQLITE_WAL: bool = True
+    SQLITE_SYNCHRONOUS: Annotated[Literal["OFF", "NORMAL", "FULL"], BeforeValidator(_upper)] = (
+        "NORMAL"
+    )
+    STORAGE_FSYNC: bool = False
+    DATABASE_LOCK_TIMEOUT_SECONDS: PositiveSeconds = 60
+
+    WORKER_ID: str = Field(default_factory=_default_worker_id)
+    WORKER_SUPPORTED_TASKS: Annotated[list[str], NoDecode, BeforeValidator(_split)] = []
+    WORKER_POLL_INTERVAL: PositiveSeconds = 5
+
+    AUTH_DISABLED: bool = False
+    READ_AUTH_ENABLED: bool = False
+    ADMIN_USERNAME: str = "admin"
+    ADMIN_PASSWORD: SecretStr | None = None
+    ACCESS_TOKEN_EXPIRE_MINUTES: int = Field(default=30, ge=1)
+    LOG_LEVEL: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)
+    ] = "INFO"
+
+
+class Settings(FolderlessSettings):
+    """Every setting. Folders and databases default to places under `CL_SERVER_DIR`.
+
+    A database's own variable wins over `DATABASE_URL`, which wins over the default. Workers read
+    the store's database unless `WORKER_DATABASE_URL` says otherwise.
+
+    Raises:
+        pydantic.ValidationError: as for `FolderlessSettings`.
+    """
+
+    CL_SERVER_DIR: Annotated[str, AfterValidator(_writable_folder)]
+    DATABASE_URL: str | None = Field(default=None, repr=False)
+    STORE_DATABASE_URL: str = Field(default_factory=_sqlite("media_store.db"), repr=False)
+    AUTH_DATABASE_URL: str = Field(default_factory=_sqlite("user_auth.db"), repr=False)
+    WORKER_DATABASE_URL: str = Field(default_factory=_store_database, repr=False)
+    MEDIA_STORAGE_DIR: str = Field(default_factory=_in_folder("media"))
+    COMPUTE_STORAGE_DIR: str = Field(default_factory=_in_folder("compute"))
+    PRIVATE_KEY_PATH: str = Field(default_factory=_in_folder("private_key.pem"))
+    PUBLIC_KEY_PATH: str = Field(default_factory=_in_folder("public_key.pem"))
+
+
+def load_settings() -> Settings:
+    """Read every setting from the environment.
+
+    Raises:
+        ConfigError: names each wrong variable, its value and what is allowed.
+    """
+    return _load(Settings)
+
+
+def load_folderless_settings() -> FolderlessSettings:
+    """Read the settings that need no `CL_SERVER_DIR`.
+
+    Raises:
+        ConfigError: names each wrong variable, its value and what is allowed.
+    """
+    return _load(FolderlessSettings)
+
+
+def _load[S: FolderlessSettings](settings: type[S]) -> S:
+    try:
+        return settings.model_validate({})  # reads the environment, as `Settings()` does
+    except ValidationError as error:
+        wrong = [_sentence(detail) for detail in error.errors()]
+        raise ConfigError("; ".join(sentence for sentence in wrong if sentence)) from error
+
+
+def _sentence(detail: "ErrorDetails") -> str:
+    """Explain one finding; the defaults that could not be derived from it explain nothing."""
+    name = str(detail["loc"][0])
+    match detail["type"]:
+        case "default_factory_not_called":
+            return ""
+        case "missing":
+            return f"{name} is not set: it must name an existing, writable folder"
+        case _:
+            value = "(hidden)" if "PASSWORD" in name else repr(os.environ.get(name))
+            return f"{name}={value} is not allowed: {detail['msg'].removeprefix('Value error, ')}"
+
+
+@final
+class _ConfigFromEnvironment:
+    """Reads a setting when its attribute is first used, so that importing needs no environment.
+
+    An attribute that is set shadows the setting until it is deleted: `unittest.mock.patch` works.
+    """
+
+    def __getattr__(self, name: str) -> object:
+        if name not in Settings.model_fields:
+            raise AttributeError(f"there is no setting {name!r}")
+        if name in FolderlessSettings.model_fields:
+            return cast("object", getattr(_folderless(), name))  # a field's own type is lost here
+        return cast("object", getattr(_every(), name))  # likewise
+
+
+_folderless = cache(load_folderless_settings)
+_every = cache(load_settings)
+
+# It answers for every field of Settings, with that field's type.
+Config = cast("Settings", cast("object", _ConfigFromEnvironment()))
+
+
+def forget_settings() -> None:
+    """Make `Config` read the environment again at its next use (for tests)."""
+    _folderless.cache_clear()
+    _every.cache_clear()

@@ -1,0 +1,226 @@
+"""The composition root: the only module that knows every part.
+
+Each part is built by a small typed function, since dependency-injector does not check the arguments
+that it passes on. A part is swapped by its name, in one line:
+
+    container = Container(broadcaster=providers.Object(MemoryBroadcaster()))
+"""
+
+import random
+from contextlib import ExitStack
+from functools import cache
+from types import TracebackType
+from typing import final
+
+import anyio
+import anyio.to_thread
+from dependency_injector import containers, providers
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from cl_server_shared.clock import SystemClock
+from cl_server_shared.config import Config, FolderlessSettings, Settings, load_settings
+from cl_server_shared.database import DatabaseOptions, make_engine, make_session_factory
+from cl_server_shared.events.memory import MemoryBroadcaster
+from cl_server_shared.events.none import NoneBroadcaster
+from cl_server_shared.files.storage import LocalJobStorage
+from cl_server_shared.jobs.asynchronous import AsyncJobRepository
+from cl_server_shared.jobs.leases import LeaseKeeper
+from cl_server_shared.jobs.repository import JobPolicy, RepositoryParts, SqlJobRepository
+from cl_server_shared.jobs.retry import RetryPolicy
+from cl_server_shared.protocols import Broadcaster, Clock, JobRepository, JobStorage
+
+
+def _database_url(settings: Settings) -> str:
+    return settings.STORE_DATABASE_URL
+
+
+def _engine(database_url: str, closing: ExitStack) -> Engine:
+    engine = make_engine(database_url)
+    closing.callback(engine.dispose)
+    return engine
+
+
+def _broadcaster(settings: FolderlessSettings, closing: ExitStack) -> Broadcaster:
+    broadcaster = _broadcaster_of_type(settings)
+    closing.callback(broadcaster.close)
+    return broadcaster
+
+
+def _broadcaster_of_type(settings: FolderlessSettings) -> Broadcaster:
+    match settings.BROADCAST_TYPE:
+        case "none":
+            return NoneBroadcaster()
+        case "memory":
+            return MemoryBroadcaster(settings.MQTT_TOPIC)
+        case "mqtt":
+            # Only here, so that a service without a broker does not import a client for one.
+            from cl_server_shared.events.mqtt import MqttBroadcaster  # noqa: PLC0415
+
+            return MqttBroadcaster(settings.MQTT_BROKER, settings.MQTT_PORT, settings.MQTT_TOPIC)
+
+
+def _leases(settings: FolderlessSettings, clock: Clock) -> LeaseKeeper:
+    return LeaseKeeper(lease_seconds=settings.JOB_LEASE_SECONDS, clock=clock)
+
+
+def _policy(settings: FolderlessSettings) -> JobPolicy:
+    return JobPolicy(
+        max_retries=settings.JOB_MAX_RETRIES,
+        retry=RetryPolicy(
+            base_seconds=settings.JOB_RETRY_BASE_SECONDS,
+            max_seconds=settings.JOB_RETRY_MAX_SECONDS,
+        ),
+        json_max_bytes=settings.JOB_JSON_MAX_BYTES,
+    )
+
+
+def _database_options(settings: FolderlessSettings) -> DatabaseOptions:
+    return DatabaseOptions(
+        may_upgrade=settings.SCHEMA_AUTO_UPGRADE,
+        sqlite_wal=settings.SQLITE_WAL,
+        sqlite_synchronous=settings.SQLITE_SYNCHRONOUS,
+        lock_timeout_seconds=settings.DATABASE_LOCK_TIMEOUT_SECONDS,
+    )
+
+
+def _parts(
+    settings: FolderlessSettings, broadcaster: Broadcaster, clock: Clock, leases: LeaseKeeper
+) -> RepositoryParts:
+    return RepositoryParts(
+        broadcaster=broadcaster,
+        clock=clock,
+        leases=leases,
+        worker_id=settings.WORKER_ID,
+        jitter=random.random,
+        policy=_policy(settings),
+        options=_database_options(settings),
+    )
+
+
+def _job_repository(
+    session_factory: sessionmaker[Session], parts: RepositoryParts
+) -> JobRepository:
+    return SqlJobRepository(session_factory, parts)
+
+
+def _async_job_repository(job_repository: JobRepository) -> AsyncJobRepository:
+    return AsyncJobRepository(job_repository)
+
+
+def _job_storage(settings: Settings) -> JobStorage:
+    return LocalJobStorage(settings.COMPUTE_STORAGE_DIR, fsync=settings.STORAGE_FSYNC)
+
+
+def _media_storage(settings: Settings) -> JobStorage:
+    return LocalJobStorage(settings.MEDIA_STORAGE_DIR, fsync=settings.STORAGE_FSYNC)
+
+
+@final
+class Container(containers.DeclarativeContainer):
+    """Builds every part once, at its first use; one container per process, and one per test.
+
+    | provider | builds | from |
+    |---|---|---|
+    | `settings` | `Settings` | the environment |
+    | `clock` | `Clock` | the system's time |
+    | `closing` | `ExitStack` | what `running` closes at its end, the last built first |
+    | `database_url` | `str` | `STORE_DATABASE_URL` |
+    | `engine`, `session_factory` | SQLAlchemy's | `database_url` |
+    | `broadcaster` | `Broadcaster` | `BROADCAST_TYPE` |
+    | `leases` | `LeaseKeeper` | `JOB_LEASE_SECONDS` |
+    | `repository_parts` | `RepositoryParts` | the parts above and the `JOB_...` settings |
+    | `job_repository`, `async_job_repository` | the jobs, for threads and for event loops | |
+    | `job_storage` | `JobStorage` | `COMPUTE_STORAGE_DIR` |
+    | `media_storage` | `JobStorage` | `MEDIA_STORAGE_DIR` |
+
+    Give a replacement to the constructor, `Container(clock=providers.Object(my_clock))`: a part
+    that was built before its own parts were overridden would keep the old ones.
+
+    Raises:
+        AttributeError: the constructor was given a name that is no provider.
+        ConfigError: from a provider: a setting is missing or wrong.
+        DatabaseError: from `engine` and what needs it: the URL cannot be used.
+    """
+
+    settings: providers.Provider[Settings] = providers.ThreadSafeSingleton(load_settings)
+    clock: providers.Provider[Clock] = providers.ThreadSafeSingleton(SystemClock)
+    closing: providers.Provider[ExitStack] = providers.ThreadSafeSingleton(ExitStack)
+    database_url: providers.Provider[str] = providers.ThreadSafeSingleton(_database_url, settings)
+    engine: providers.Provider[Engine] = providers.ThreadSafeSingleton(
+        _engine, database_url, closing
+    )
+    session_factory: providers.Provider[sessionmaker[Session]] = providers.ThreadSafeSingleton(
+        make_session_factory, engine
+    )
+    broadcaster: providers.Provider[Broadcaster] = providers.ThreadSafeSingleton(
+        _broadcaster, settings, closing
+    )
+    leases: providers.Provider[LeaseKeeper] = providers.ThreadSafeSingleton(
+        _leases, settings, clock
+    )
+    repository_parts: providers.Provider[RepositoryParts] = providers.ThreadSafeSingleton(
+        _parts, settings, broadcaster, clock, leases
+    )
+    job_repository: providers.Provider[JobRepository] = providers.ThreadSafeSingleton(
+        _job_repository, session_factory, repository_parts
+    )
+    async_job_repository: providers.Provider[AsyncJobRepository] = providers.ThreadSafeSingleton(
+        _async_job_repository, job_repository
+    )
+    job_storage: providers.Provider[JobStorage] = providers.ThreadSafeSingleton(
+        _job_storage, settings
+    )
+    media_storage: providers.Provider[JobStorage] = providers.ThreadSafeSingleton(
+        _media_storage, settings
+    )
+
+
+@final
+class running:  # noqa: N801  # reads as a statement: `with running(Container()) as container:`
+    """A container for the length of a `with` or `async with` block.
+
+    At the end it closes what was built, the last first and each even if another fails: events
+    are delivered for at most 2 s, then the database's connections close. A container may run
+    again afterwards.
+    """
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+
+    def __enter__(self) -> Container:
+        return self._container
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._close()
+
+    async def __aenter__(self) -> Container:
+        return self._container
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self._close)
+
+    def _close(self) -> None:
+        self._container.closing().close()
+        self._container.reset_singletons()
+
+
+@cache
+def process_container() -> Container:
+    """Return the process's own container, which serves what is built without one.
+
+    `JobRepositoryService(session_factory)` takes its broadcaster, clock and policy from it: all
+    such repositories of a process share one connection to the broker and one lease keeper.
+    """
+    return Container(settings=providers.Object(Config))

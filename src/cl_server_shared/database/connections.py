@@ -1,0 +1,233 @@
+"""The connections that statements run on."""
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol, final, override
+from weakref import ref
+
+from sqlalchemy import Engine
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.pool import (
+    NullPool,
+    PoolProxiedConnection,
+    QueuePool,
+    SingletonThreadPool,
+    StaticPool,
+)
+
+from cl_server_shared.errors import DatabaseError
+
+_UNBOUNDED: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseOptions:
+    """How the library uses a database; see the settings of the same names."""
+
+    may_upgrade: bool = True
+    sqlite_wal: bool = True
+    sqlite_synchronous: Literal["OFF", "NORMAL", "FULL"] = "NORMAL"
+    lock_timeout_seconds: float = 60
+
+
+class Connections(Protocol):
+    """Lends connections, one caller each; every one comes back exactly once."""
+
+    def acquire(self) -> DBAPIConnection:
+        """Lend a connection, waiting for one where there is a limit."""
+        ...
+
+    def release(self, connection: DBAPIConnection) -> None:
+        """Take back a connection whose statement went well, and commit it."""
+        ...
+
+    def discard(self, connection: DBAPIConnection) -> None:
+        """Take back a connection that failed, and undo what it began."""
+        ...
+
+    def close(self) -> None:
+        """Close what is not lent."""
+        ...
+
+
+def connections_for(engine: Engine, options: DatabaseOptions) -> Connections:
+    """Choose how this engine's connections can be used."""
+    if isinstance(engine.pool, StaticPool | SingletonThreadPool):
+        return SharedConnection(engine)
+    return PrivateConnections(engine, options)
+
+
+@final
+class PrivateConnections(Connections):
+    """Connections that the engine's pool made and gave up, in autocommit mode.
+
+    They obey the engine's events and arguments, and there are at most as many at a time as the pool
+    allows; but a caller's sessions never see them, since autocommit and `synchronous` are theirs
+    alone. A pool check-out for each statement would cost a tenth of SQLite's own time.
+    """
+
+    def __init__(self, engine: Engine, options: DatabaseOptions) -> None:
+        self._engine = ref(engine)
+        self._options = options
+        self._idle: deque[DBAPIConnection] = deque()
+        self._places = threading.BoundedSemaphore(_most_connections(engine))
+        self._kept = 0 if isinstance(engine.pool, NullPool) else _UNBOUNDED
+
+    @override
+    def acquire(self) -> DBAPIConnection:
+        self._places.acquire()
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._open_or_give_up_place()
+
+    @override
+    def release(self, connection: DBAPIConnection) -> None:
+        if len(self._idle) < self._kept:
+            self._idle.append(connection)
+        else:
+            connection.close()
+        self._places.release()
+
+    @override
+    def discard(self, connection: DBAPIConnection) -> None:
+        """Close it, and the idle ones too: what broke one, such as a restart, broke them all."""
+        try:
+            connection.close()
+            self.close()
+        finally:
+            self._places.release()
+
+    @override
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    def _open_or_give_up_place(self) -> DBAPIConnection:
+        try:
+            return self._open()
+        except BaseException:
+            self._places.release()
+            raise
+
+    def _open(self) -> DBAPIConnection:
+        engine = living(self._engine)
+        lent = engine.raw_connection()
+        connection = _raw(lent)
+        lent.detach()
+        engine.dialect.set_isolation_level(connection, "AUTOCOMMIT")
+        if engine.dialect.name == "sqlite":
+            _set_up_sqlite(connection, self._options)
+        return connection
+
+
+@final
+class SharedConnection(Connections):
+    """The single connection of an in-memory database, which callers' sessions use too.
+
+    Raises:
+        DatabaseError: from `acquire`, when the pool gives each thread a database of its own.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = ref(engine)
+        self._turn = threading.Lock()
+        # Kept, because giving it back would roll back what a caller's session has begun on it.
+        self._lent: PoolProxiedConnection | None = None
+        self._only_thread = (
+            threading.get_ident() if isinstance(engine.pool, SingletonThreadPool) else None
+        )
+
+    @override
+    def acquire(self) -> DBAPIConnection:
+        engine = living(self._engine)
+        if self._only_thread not in {None, threading.get_ident()}:
+            raise DatabaseError(
+                f"{engine.url!r} is an empty database of its own in every thread: use a file, or "
+                "create_engine(url, poolclass=StaticPool, "
+                "connect_args={'check_same_thread': False})"
+            )
+        self._turn.acquire()
+        try:
+            if self._lent is None:
+                self._lent = engine.raw_connection()
+            return _raw(self._lent)
+        except BaseException:
+            self._turn.release()
+            raise
+
+    @override
+    def release(self, connection: DBAPIConnection) -> None:
+        try:
+            connection.commit()
+        finally:
+            self._turn.release()
+
+    @override
+    def discard(self, connection: DBAPIConnection) -> None:
+        try:
+            connection.rollback()
+        finally:
+            self._turn.release()
+
+    @override
+    def close(self) -> None:
+        """Give the connection back to the engine, which owns it."""
+        if self._lent is not None:
+            self._lent.close()
+            self._lent = None
+
+
+def living(engine: ref[Engine]) -> Engine:
+    """Return the engine, which only its owner keeps alive.
+
+    Raises:
+        DatabaseError: its owner let it go.
+    """
+    found = engine()
+    if found is None:
+        raise DatabaseError("the engine of this repository is gone: keep a reference to it")
+    return found
+
+
+def _raw(lent: PoolProxiedConnection) -> DBAPIConnection:
+    if lent.dbapi_connection is None:
+        raise DatabaseError("the engine's pool lent no connection")
+    return lent.dbapi_connection
+
+
+def _most_connections(engine: Engine) -> int:
+    pool = engine.pool
+    if engine.dialect.name == "sqlite" or not isinstance(pool, QueuePool):
+        return _UNBOUNDED
+    overflow = pool._max_overflow  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # not told otherwise
+    return _UNBOUNDED if overflow < 0 or pool.size() == 0 else pool.size() + overflow
+
+
+def _set_up_sqlite(connection: DBAPIConnection, options: DatabaseOptions) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={int(options.lock_timeout_seconds * 1000)}")
+    if options.sqlite_wal:
+        _enter_wal(connection, options)
+    cursor.execute(f"PRAGMA synchronous={options.sqlite_synchronous}")
+    cursor.close()
+
+
+def _enter_wal(connection: DBAPIConnection, options: DatabaseOptions) -> None:
+    """Switch the database file to WAL, once for all its connections.
+
+    SQLite does not wait for the lock that the switch needs, so we do.
+    """
+    cursor = connection.cursor()
+    deadline = time.monotonic() + options.lock_timeout_seconds
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            break
+        except Exception:  # the driver's own class; it goes on unless time is left
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+    cursor.close()

@@ -1,0 +1,132 @@
+"""The one `Database` that belongs to each engine of the process."""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Sequence
+from typing import Final, final
+from weakref import WeakKeyDictionary, finalize, ref
+
+from sqlalchemy import Engine, event
+from sqlalchemy.pool import SingletonThreadPool
+
+from cl_server_shared.database.connections import (
+    Connections,
+    DatabaseOptions,
+    connections_for,
+    living,
+)
+from cl_server_shared.database.schema import require_schema
+from cl_server_shared.database.statement import Row, Statement, Values
+from cl_server_shared.errors import DatabaseError
+
+_OLDEST_SQLITE: Final = (3, 35, 0)  # the first with RETURNING
+
+
+@final
+class Database:
+    """Runs statements on an engine's database, each one its own committed transaction.
+
+    Thread-safe. A forked child gets connections of its own. The schema is completed before the
+    first statement.
+
+    Raises:
+        DatabaseError: the database cannot be used with this library.
+    """
+
+    def __init__(self, engine: Engine, options: DatabaseOptions) -> None:
+        _require_supported(engine)
+        self.dialect: Final = engine.dialect
+        self._engine = ref(engine)  # the registry below must not keep its own keys alive
+        self._options = options
+        self._inherited: list[Connections] = []
+        self._start(engine)
+        event.listen(engine, "engine_disposed", self._close)
+
+    @property
+    def is_bound_to_thread(self) -> bool:
+        """Tell whether only the thread that first used this database can reach it."""
+        return isinstance(living(self._engine).pool, SingletonThreadPool)
+
+    def execute(self, statement: Statement, values: Values) -> Sequence[Row]:
+        """Run *statement* and commit it; return its rows, none where it gives none.
+
+        Raises:
+            DatabaseError: the database refused it or failed; nothing was changed, unless the
+                connection broke while it was committing.
+            SchemaError: tables are missing, and may not be made.
+        """
+        connections = self._ready()
+        try:
+            connection = connections.acquire()
+            try:
+                cursor = connection.cursor()
+                cursor.execute(statement.text(self.dialect), statement.bind(self.dialect, values))
+                rows: Sequence[Row] = cursor.fetchall() if cursor.description else ()
+                cursor.close()
+            except BaseException:
+                connections.discard(connection)
+                raise
+            connections.release(connection)
+        except self.dialect.loaded_dbapi.Error as error:
+            raise DatabaseError(f"{statement.name}: the database failed: {error}") from error
+        return rows
+
+    def _start(self, engine: Engine) -> None:
+        self._pid = os.getpid()
+        self._connections = connections_for(engine, self._options)
+        finalize(engine, _close_own, self._connections, self._pid)
+        self._preparing = threading.Lock()
+        self._prepared = False
+
+    def _ready(self) -> Connections:
+        if self._pid != os.getpid():
+            self._leave_the_parents_connections()
+        if not self._prepared:
+            with self._preparing:
+                if not self._prepared:
+                    require_schema(living(self._engine), may_upgrade=self._options.may_upgrade)
+                    self._prepared = True
+        return self._connections
+
+    def _leave_the_parents_connections(self) -> None:
+        """Keep a parent's connections unused and open, for closing them would end its sessions.
+
+        See https://docs.sqlalchemy.org/en/21/core/pooling.html#pooling-multiprocessing and section
+        2.6 of https://www.sqlite.org/howtocorrupt.html.
+        """
+        self._inherited.append(self._connections)
+        engine = living(self._engine)
+        engine.dispose(close=False)
+        self._start(engine)
+
+    def _close(self, _engine: Engine) -> None:
+        _close_own(self._connections, self._pid)
+
+
+def _close_own(connections: Connections, owner_pid: int) -> None:
+    if owner_pid == os.getpid():
+        connections.close()
+
+
+def _require_supported(engine: Engine) -> None:
+    if engine.dialect.name not in {"sqlite", "postgresql"}:
+        raise DatabaseError(f"{engine.dialect.name} is not supported: use SQLite or PostgreSQL")
+    if engine.dialect.name == "sqlite" and sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        raise DatabaseError(
+            f"SQLite {sqlite3.sqlite_version} is too old: 3.35 is the first with RETURNING"
+        )
+
+
+# Repositories are built per request, their engine once: what is expensive belongs to the engine.
+_DATABASES: WeakKeyDictionary[Engine, Database] = WeakKeyDictionary()
+_DATABASES_LOCK = threading.Lock()
+
+
+def database_of(engine: Engine, options: DatabaseOptions) -> Database:
+    """Return the process's one `Database` for *engine*; the first caller's options hold."""
+    with _DATABASES_LOCK:
+        found = _DATABASES.get(engine)
+        if found is None:
+            found = _DATABASES[engine] = Database(engine, options)
+        return found

@@ -1,0 +1,46 @@
+"""Engines and sessions from a database URL."""
+
+from sqlalchemy import URL, Engine, create_engine, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import StaticPool
+
+from cl_server_shared.errors import DatabaseError
+
+
+def make_engine(url: str) -> Engine:
+    """Build an engine; it connects at its first use.
+
+    SQLite in memory is one database shared by all threads of the process. A PostgreSQL URL without
+    a driver (`postgresql://`) uses psycopg 3.
+
+    Raises:
+        DatabaseError: the URL cannot be read, or its driver is not installed.
+    """
+    try:
+        return _create(_with_driver(make_url(url)))
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise DatabaseError(f"the database URL cannot be used: {error}") from error
+    except ModuleNotFoundError as error:
+        raise DatabaseError(
+            f"the database's driver is missing ({error}): install cl-server-shared[postgres]"
+        ) from error
+
+
+def _with_driver(url: URL) -> URL:
+    if url.drivername in {"postgres", "postgresql"}:
+        return url.set(drivername="postgresql+psycopg")
+    return url
+
+
+def _create(url: URL) -> Engine:
+    if url.get_backend_name() == "sqlite" and url.database in {None, "", ":memory:"}:
+        # SQLAlchemy gives each thread an empty in-memory database of its own otherwise
+        # (its documentation, "Using a Memory Database in Multiple Threads").
+        return create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
+    return create_engine(url)
+
+
+def make_session_factory(engine: Engine) -> sessionmaker[Session]:
+    """Build sessions that leave loaded rows readable after a commit."""
+    return sessionmaker(bind=engine, expire_on_commit=False)

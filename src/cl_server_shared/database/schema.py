@@ -1,0 +1,160 @@
+"""The tables as the repository needs them, and how a database gets there.
+
+Services migrate `jobs` with scripts of their own, so the mapped `Job` keeps exactly the columns
+they know. What only the repository needs stands here, as columns that are nullable or defaulted:
+older code goes on reading and writing the same table.
+"""
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Engine,
+    Index,
+    MetaData,
+    String,
+    Table,
+    Text,
+    and_,
+    inspect,
+    literal_column,
+    text,
+    update,
+)
+from sqlalchemy.schema import CreateColumn
+
+from cl_server_shared.clock import SystemClock
+from cl_server_shared.errors import SchemaError
+from cl_server_shared.models import Base
+from cl_server_shared.protocols import Clock
+
+ABANDONED_LEASE_MS: Final = 3_600_000
+"""How long a job that older code left `processing` may still be finished by it: one hour."""
+
+QUEUED: Final[ColumnElement[str]] = literal_column("'queued'", String())
+PROCESSING: Final[ColumnElement[str]] = literal_column("'processing'", String())
+# Literals, not parameters: a planner uses a partial index only where it can prove that the
+# statement's condition implies the index's (https://www.sqlite.org/partialindex.html, section 3).
+
+_MAPPED = Base.metadata.tables["jobs"]
+_QUEUE_ENTRIES = Base.metadata.tables["queue_entries"]
+
+
+def _jobs_table() -> Table:
+    jobs = _MAPPED.to_metadata(MetaData())
+    for column in (
+        Column("available_at", BigInteger),
+        Column("claim_number", BigInteger, nullable=False, server_default=text("0")),
+        Column("lease_expires_at", BigInteger),
+        Column("worker_id", String),
+        Column("last_error", Text),
+        Column("attempts", Text),
+        Column("event_seq", BigInteger, nullable=False, server_default=text("0")),
+    ):
+        jobs.append_column(column)
+    return jobs
+
+
+JOBS: Final = _jobs_table()
+"""`jobs` with the columns of the mapped `Job` and the repository's own."""
+
+_OWN_COLUMNS: Final = tuple(c for c in JOBS.columns if c.name not in _MAPPED.columns)
+
+_waiting = and_(JOBS.c.status == QUEUED, JOBS.c.available_at.is_(None))
+_delayed = and_(JOBS.c.status == QUEUED, JOBS.c.available_at.is_not(None))
+_leased = and_(JOBS.c.status == PROCESSING, JOBS.c.lease_expires_at.is_not(None))
+
+_OWN_INDEXES: Final = (
+    Index(
+        "ix_jobs_waiting",
+        JOBS.c.task_type,
+        JOBS.c.priority.desc(),
+        JOBS.c.id,
+        sqlite_where=_waiting,
+        postgresql_where=_waiting,
+    ),
+    Index("ix_jobs_delayed", JOBS.c.available_at, sqlite_where=_delayed, postgresql_where=_delayed),
+    Index(
+        "ix_jobs_leased", JOBS.c.lease_expires_at, sqlite_where=_leased, postgresql_where=_leased
+    ),
+)
+
+
+def upgrade(engine: Engine, clock: Clock | None = None) -> None:
+    """Make or complete the tables; safe to repeat, also by several processes at once.
+
+    A new database gets `jobs` and `queue_entries`; one of the original library's shape gets the
+    repository's columns and indexes, every row as it was. Jobs that older code left `processing`
+    with a start time get a lease of one hour: if nobody finishes them by then, they run again.
+    """
+    with engine.connect() as connection:
+        _lock(connection)
+        Base.metadata.create_all(connection, tables=[_MAPPED, _QUEUE_ENTRIES])
+        missing = _missing_columns(connection)
+        for column in missing:
+            _add_column(connection, column)
+        if any(column.name == "lease_expires_at" for column in missing):
+            _lease_abandoned_jobs(connection, clock or SystemClock())
+        for index in _OWN_INDEXES:
+            index.create(connection, checkfirst=True)
+        connection.commit()
+
+
+def require_schema(engine: Engine, *, may_upgrade: bool) -> None:
+    """Make sure that the repository's statements will find their columns.
+
+    Raises:
+        SchemaError: something is missing and *may_upgrade* is False, or a migration tool owns this
+            database and has not made `jobs` yet.
+    """
+    with engine.connect() as connection:
+        lacking = _lacking(connection)
+        migrated_elsewhere = inspect(connection).has_table("alembic_version")
+    if not lacking:
+        return
+    owned = lacking == "the table jobs" and migrated_elsewhere
+    if owned or not may_upgrade:
+        raise SchemaError(
+            f"the database {engine.url!r} lacks {lacking}: run the service's own migrations first, "
+            "then cl_server_shared.database.upgrade(engine)"
+        )
+    upgrade(engine)
+
+
+def _lacking(connection: Connection) -> str:
+    inspector = inspect(connection)
+    if not inspector.has_table(JOBS.name):
+        return "the table jobs"
+    columns = {column["name"] for column in inspector.get_columns(JOBS.name)}
+    indexes = {index["name"] for index in inspector.get_indexes(JOBS.name)}
+    wanted = [(column.name, columns) for column in _OWN_COLUMNS]
+    wanted += [(str(index.name), indexes) for index in _OWN_INDEXES]
+    names = [name for name, present in wanted if name not in present]
+    return f"{', '.join(names)} of the table jobs" if names else ""
+
+
+def _lock(connection: Connection) -> None:
+    """Let one process upgrade at a time; the lock ends with the transaction."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    else:
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('cl_server_shared'))"))
+
+
+def _missing_columns(connection: Connection) -> list[Column[object]]:
+    present = {column["name"] for column in inspect(connection).get_columns(JOBS.name)}
+    return [column for column in _OWN_COLUMNS if column.name not in present]
+
+
+def _add_column(connection: Connection, column: Column[object]) -> None:
+    definition = str(CreateColumn(column).compile(dialect=connection.dialect))
+    connection.exec_driver_sql(f"ALTER TABLE {JOBS.name} ADD COLUMN {definition}")
+
+
+def _lease_abandoned_jobs(connection: Connection, clock: Clock) -> None:
+    abandoned = and_(JOBS.c.status == PROCESSING, JOBS.c.started_at.is_not(None))
+    lease = clock.now_ms() + ABANDONED_LEASE_MS
+    connection.execute(update(JOBS).where(abandoned).values(lease_expires_at=lease))

@@ -1,0 +1,71 @@
+"""The way of bytes from any source to a stored file, off the event loop."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from inspect import iscoroutinefunction
+from itertools import chain
+from typing import Final
+
+from anyio import CancelScope
+
+from cl_server_shared.files.sources import (
+    CHUNK_BYTES,
+    Chunk,
+    blocking_chunks,
+    checked_chunk,
+    fill,
+    reader_chunks,
+    reader_of,
+)
+from cl_server_shared.files.staging import StagedFile, Target
+from cl_server_shared.files.threads import Checkpoint, run_in_thread
+
+# The first read of a stream of unknown kind may turn out to block the loop: it asks for little.
+_FIRST_BYTES: Final = 4096
+
+
+async def save_file(target: Target, file: object) -> StagedFile:
+    """Store what *file* holds, and return what is then known of it.
+
+    Memory, paths and Python's own file objects are read in one worker thread; streams on the event
+    loop, chunk by chunk, and written in a thread.
+
+    Raises:
+        As `LocalJobStorage.save`.
+    """
+    staged = StagedFile(target)
+    chunks = blocking_chunks(file)
+    if chunks is None:
+        await _save_stream(staged, reader_of(file))
+    else:
+        await run_in_thread(partial(_store, staged, chunks))
+    return staged
+
+
+async def _save_stream(staged: StagedFile, read: Callable[[int], object]) -> None:
+    first = read(CHUNK_BYTES if iscoroutinefunction(read) else _FIRST_BYTES)
+    if isinstance(first, Awaitable):
+        await _save_awaited(staged, [checked_chunk(await first)], read)
+    else:
+        chunks = chain([checked_chunk(first)], reader_chunks(read))
+        await run_in_thread(partial(_store, staged, chunks))
+
+
+async def _save_awaited(
+    staged: StagedFile, batch: list[bytes], read: Callable[[int], object]
+) -> None:
+    try:
+        while not await fill(batch, read):
+            await run_in_thread(partial(staged.append, batch))
+            batch = []
+        await run_in_thread(partial(_store, staged, batch))
+    finally:
+        if staged.is_open:
+            with CancelScope(shield=True):
+                await run_in_thread(lambda _: staged.close())
+
+
+def _store(staged: StagedFile, chunks: Iterable[Chunk], checkpoint: Checkpoint) -> None:
+    with staged:
+        staged.append(chunks, checkpoint)
+        staged.commit(checkpoint)

@@ -1,0 +1,158 @@
+"""A file on its way into a job's folder: whole under its final name, or not there at all.
+
+It is written under a temporary name in the job's own folder, then renamed: POSIX rename(2) replaces
+at once, readers see the old file or the new one.
+"""
+
+import errno
+import os
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from types import TracebackType
+from typing import Self, final
+
+from cl_server_shared.files.folders import (
+    opened_folder,
+    opened_job,
+    require_regular,
+    sync_folders,
+)
+from cl_server_shared.files.paths import JobPath
+from cl_server_shared.files.sources import Chunk
+from cl_server_shared.files.temporary import new_temporary, remove_temporary, sweep
+from cl_server_shared.files.threads import Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a file is to be stored, and how: *jobs* is the absolute path of the `jobs/` folder."""
+
+    jobs: Path
+    path: JobPath
+    mkdirs: bool
+    fsync: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """Descriptors of the job's folder, of the target's folder, and of the temporary file."""
+
+    job: int
+    parent: int
+    temporary: int
+    name: str
+
+
+@final
+class StagedFile:
+    """Takes bytes and hashes them; nothing touches the disk before the first.
+
+    Not for two threads at once. Leave its `with` block, or `close` it, in any case.
+    """
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._closers = ExitStack()
+        self._opened: _Opened | None = None
+        self._hash = sha256()
+        self.size_bytes = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is anything on disk to close."""
+        return self._opened is not None
+
+    @property
+    def hash(self) -> str:
+        """The SHA-256 of what was taken, in lower-case hex."""
+        return self._hash.hexdigest()
+
+    def append(self, chunks: Iterable[Chunk], checkpoint: Checkpoint) -> None:
+        """Write and hash *chunks*.
+
+        Raises:
+            InvalidPathError: the target or a folder on the way is a link or of another kind.
+            FileNotFoundError: the target's folder is absent.
+            OSError: the system refused to write.
+        """
+        for chunk in chunks:
+            checkpoint()
+            _write_all(self._open().temporary, chunk)
+            self._hash.update(chunk)
+            self.size_bytes += len(chunk)
+
+    def commit(self, checkpoint: Checkpoint) -> None:
+        """Give the file its final name, replacing what had it.
+
+        Raises:
+            FileNotFoundError: a `remove` of the job was faster, and nothing is stored.
+        """
+        opened, target = self._open(), self._target
+        if target.fsync:
+            os.fsync(opened.temporary)
+        checkpoint()
+        name = target.path.name
+        try:
+            os.replace(opened.name, name, src_dir_fd=opened.job, dst_dir_fd=opened.parent)
+            if target.fsync:
+                sync_folders(target.jobs, target.path)
+            # What a remove has taken by now was not stored.
+            os.stat(name, dir_fd=opened.parent, follow_symlinks=False)
+        except FileNotFoundError as error:
+            message = f"the job was removed while '{target.path}' was being saved"
+            raise FileNotFoundError(errno.ENOENT, message) from error
+
+    def close(self) -> None:
+        """Take back what was not committed; harmless when repeated."""
+        self._opened = None
+        self._closers.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _open(self) -> _Opened:
+        if self._opened is None:
+            self._opened = self._stage()
+        return self._opened
+
+    def _stage(self) -> _Opened:
+        target = self._target
+        with ExitStack() as closers:
+            job, parent = self._enter_folders(closers)
+            with suppress(FileNotFoundError):
+                require_regular(parent, target.path)
+            sweep(job)
+            temporary, name = new_temporary(job)
+            closers.callback(os.close, temporary)
+            closers.callback(remove_temporary, name, job)
+            self._closers = closers.pop_all()
+        return _Opened(job, parent, temporary, name)
+
+    def _enter_folders(self, closers: ExitStack) -> tuple[int, int]:
+        target = self._target
+        try:
+            job = opened_job(target.jobs, target.path.job_id, make=target.mkdirs)
+            opened = closers.enter_context(job)
+            parent = opened_folder(opened, target.path.folder, make=target.mkdirs)
+            return opened, closers.enter_context(parent)
+        except FileNotFoundError as error:
+            hint = "the job was removed meanwhile" if target.mkdirs else "save with mkdirs=True"
+            message = f"the folder of '{target.path}' is absent: {hint}"
+            raise FileNotFoundError(errno.ENOENT, message) from error
+
+
+def _write_all(descriptor: int, chunk: Chunk) -> None:
+    rest = memoryview(chunk)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]

@@ -1,0 +1,69 @@
+"""The claims that one repository made: what makes fencing need no argument."""
+
+import threading
+from dataclasses import dataclass
+from typing import Final, final
+
+from cl_server_shared.jobs.lifecycle import JobState
+
+_LOST_CLAIMS_KEPT: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A job as this repository last saw it."""
+
+    job_id: str
+    task_type: str
+    state: JobState
+
+
+@final
+class Claims:
+    """Remembers by job id under which claim number this repository works; thread-safe.
+
+    A lost claim stays remembered, so that a late report is known for what it is: the oldest are
+    forgotten beyond 10,000.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._live: dict[str, Seen] = {}
+        self._lost: dict[str, int] = {}
+
+    def hold(self, seen: Seen) -> None:
+        """Remember a new claim, or how its job looks now."""
+        with self._lock:
+            self._live[seen.job_id] = seen
+            self._lost.pop(seen.job_id, None)
+
+    def get(self, job_id: str) -> Seen | None:
+        """Return the claimed job as it was last seen; None without a live claim."""
+        return self._live.get(job_id)
+
+    def number(self, job_id: str) -> int | None:
+        """Return the number of the claim on the job, live or lost; None if it was never claimed."""
+        seen = self._live.get(job_id)
+        return self._lost.get(job_id) if seen is None else seen.state.claim_number
+
+    def end(self, job_id: str) -> None:
+        """Forget a claim whose job is final or gone."""
+        with self._lock:
+            self._live.pop(job_id, None)
+            self._lost.pop(job_id, None)
+
+    def lose(self, job_id: str, number: int) -> None:
+        """Remember that claim *number* is no longer valid."""
+        with self._lock:
+            seen = self._live.get(job_id)
+            if seen is not None and seen.state.claim_number != number:
+                return  # claimed again meanwhile
+            self._live.pop(job_id, None)
+            self._lost[job_id] = number
+            while len(self._lost) > _LOST_CLAIMS_KEPT:
+                del self._lost[next(iter(self._lost))]
+
+    def live(self) -> dict[str, int]:
+        """Return the claim numbers of the live claims by job id."""
+        with self._lock:
+            return {job_id: seen.state.claim_number for job_id, seen in self._live.items()}

@@ -1,0 +1,95 @@
+"""The thread that keeps live claims alive."""
+
+import json
+import logging
+import os
+import threading
+from typing import Final, final
+from weakref import WeakKeyDictionary
+
+from cl_server_shared.database import Database
+from cl_server_shared.errors import DatabaseError
+from cl_server_shared.jobs.claims import Claims
+from cl_server_shared.jobs.statements import RENEW
+from cl_server_shared.protocols import Clock
+
+_LOG: Final = logging.getLogger(__name__)
+_RENEWALS_PER_LEASE: Final = 3
+
+
+@final
+class LeaseKeeper:
+    """Renews the leases of this process's claims, every third of a lease.
+
+    One daemon thread for all repositories that share the keeper: never an event loop, which a
+    plugin may block for longer than a lease. It starts at the first claim, ends when nothing is
+    claimed, and is made anew in a forked child. A renewal that finds a claim gone marks it lost.
+
+    Args:
+        lease_seconds: how long a claim stays valid without a renewal, 1 or more.
+        clock: tells when a renewed lease ends.
+    """
+
+    def __init__(self, *, lease_seconds: float, clock: Clock) -> None:
+        self._lease_seconds: Final = lease_seconds
+        self._clock: Final = clock
+        self._start()
+
+    def _start(self) -> None:
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._watched: WeakKeyDictionary[Claims, Database] = WeakKeyDictionary()
+        self._thread: threading.Thread | None = None
+
+    def lease_end_ms(self) -> int:
+        """Return when a lease that begins now ends, in milliseconds since the epoch."""
+        return self._clock.now_ms() + int(self._lease_seconds * 1000)
+
+    def watch(self, claims: Claims, database: Database) -> None:
+        """Keep *claims* alive from now on, for as long as there are any."""
+        if self._pid != os.getpid():
+            self._start()
+        if database.is_bound_to_thread:
+            return  # its claims are out of everyone else's reach
+        with self._lock:
+            self._watched[claims] = database
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
+                self._thread.start()
+
+    def renew(self) -> None:
+        """Renew every live claim once.
+
+        Raises:
+            DatabaseError: a database failed; its claims stay as they are.
+        """
+        with self._lock:
+            watched = list(self._watched.items())
+        for claims, database in watched:
+            self._renew(claims, database)
+
+    def _renew(self, claims: Claims, database: Database) -> None:
+        live = claims.live()
+        if not live:
+            return
+        values = {"claims": json.dumps(live), "lease_expires_at": self.lease_end_ms()}
+        renewed = {job_id for (job_id,) in database.execute(RENEW, values)}
+        for job_id in live.keys() - renewed:
+            _LOG.warning("job %s: claim %d was lost", job_id, live[job_id])
+            claims.lose(job_id, live[job_id])
+
+    def _run(self) -> None:
+        pause = threading.Event()
+        while not self._may_end():
+            pause.wait(self._lease_seconds / _RENEWALS_PER_LEASE)
+            try:
+                self.renew()
+            except DatabaseError:
+                _LOG.exception("leases could not be renewed; trying again")
+
+    def _may_end(self) -> bool:
+        with self._lock:
+            if any(claims.live() for claims in self._watched):
+                return False
+            self._thread = None
+            return True

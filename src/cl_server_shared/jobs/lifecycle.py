@@ -1,0 +1,246 @@
+"""What may happen to a job: total functions over immutable values, and nothing else.
+
+    (nothing) --submit--> queued --claim--> processing --complete--> completed
+                            ^                  |    |
+                            +-- retry, recover-+    +--fail, tries used up--> error
+
+`completed` and `error` are final. The caller brings the time and the random number, and carries
+out what was decided.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from cl_server_shared.jobs.attempts import Attempt, AttemptLog
+from cl_server_shared.jobs.retry import RetryPolicy
+from cl_server_shared.models import JobStatus
+
+NO_MESSAGE: Final = "failed without a message"
+FINAL: Final = frozenset({JobStatus.completed, JobStatus.error})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobState:
+    """The part of a job's row that its life changes.
+
+    Times are milliseconds since the epoch; `output` is JSON text. `claim_number` grows with every
+    claim and with every loss of one, for the life of the job: it is the fencing token. `event_seq`
+    grows with every visible change, and so tells whether a row still is as it was read.
+    """
+
+    status: JobStatus
+    progress: int
+    output: str | None
+    error_message: str | None
+    started_at: int | None
+    completed_at: int | None
+    available_at: int | None
+    lease_expires_at: int | None
+    worker_id: str | None
+    claim_number: int
+    retry_count: int
+    max_retries: int
+    last_error: str | None
+    attempts: AttemptLog
+    event_seq: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What an update asks for; None means "leave as it is". `output` is JSON text."""
+
+    status: JobStatus | None = None
+    progress: int | None = None
+    output: str | None = None
+    error_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Under which circumstances something is reported.
+
+    Args:
+        held_claim: the claim number under which the reporter works, None if it never claimed.
+        now_ms: the time, in milliseconds since the epoch.
+        retry: when a failed job may be tried again.
+        jitter: a random number, 0 <= jitter < 1.
+    """
+
+    held_claim: int | None
+    now_ms: int
+    retry: RetryPolicy
+    jitter: float
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The job changes to *state*."""
+
+    state: JobState
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """The job already is as asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The job may not be changed like that."""
+
+    reason: str
+
+
+type Decision = Applied | Unchanged | Refused
+
+
+def is_final(state: JobState) -> bool:
+    """Tell whether nothing but a retry by hand leaves this state."""
+    return state.status in FINAL
+
+
+def update(state: JobState, change: Change, report: Report) -> Decision:
+    """Decide what becomes of a job of which somebody reports *change*."""
+    if report.held_claim not in {None, state.claim_number}:
+        return Refused(
+            f"claim {report.held_claim} was lost: the job is at claim {state.claim_number}"
+        )
+    if is_final(state):
+        return _repeat(state, change)
+    match change.status:
+        case JobStatus.completed:
+            return Applied(_complete(_merge(state, change), report.now_ms))
+        case JobStatus.error:
+            return Applied(_fail_or_try_again(_merge(state, change), report))
+        case JobStatus.queued if state.status is JobStatus.processing:
+            return Applied(_back_to_queue(state, report.now_ms, reason="put back into the queue"))
+        case _:
+            return _carry_on(state, change, report.now_ms)
+
+
+def recover(state: JobState, *, now_ms: int) -> Decision:
+    """Decide what becomes of a job whose worker has not renewed its lease.
+
+    It is tried again at once, for the lease itself was the delay; when its tries are used up, it
+    ends as `error`. A crash counts like an error: a job that kills its workers must end.
+    """
+    expires_at = state.lease_expires_at
+    if state.status is not JobStatus.processing or expires_at is None or expires_at > now_ms:
+        return Refused("its lease has not expired")
+    reason = f"worker {state.worker_id or 'unknown'} stopped answering"
+    if _may_retry(state):
+        again = _back_to_queue(state, now_ms, reason=reason)
+        return Applied(replace(again, retry_count=state.retry_count + 1))
+    used_up = f"{reason}, and all {state.retry_count + 1} tries are used up"
+    return Applied(_fail(replace(state, error_message=used_up), now_ms))
+
+
+def give_up(state: JobState, *, reason: str, now_ms: int) -> JobState:
+    """End a job as `error` without another try, for a reason that no try would change."""
+    return _fail(replace(state, error_message=reason), now_ms)
+
+
+def _repeat(state: JobState, change: Change) -> Decision:
+    """A report that came twice is no conflict."""
+    same = change.status in {None, state.status} and (
+        (change.progress in {None, state.progress})
+        and (change.output in {None, state.output})
+        and (change.error_message in {None, state.error_message})
+    )
+    return Unchanged() if same else Refused(f"the job is {state.status}, which is final")
+
+
+def _merge(state: JobState, change: Change) -> JobState:
+    """Take over what was given; progress never falls within an attempt."""
+    return replace(
+        state,
+        progress=state.progress
+        if change.progress is None
+        else max(state.progress, change.progress),
+        output=state.output if change.output is None else change.output,
+        error_message=(
+            state.error_message if change.error_message is None else change.error_message
+        ),
+    )
+
+
+def _carry_on(state: JobState, change: Change, now_ms: int) -> Decision:
+    """Progress, or whatever else is told of a job that goes on."""
+    if change.progress is not None and change.progress < state.progress:
+        return Refused(f"progress {change.progress} is behind {state.progress}")
+    changed = _merge(state, change)
+    if change.status is not None and change.status is not state.status:
+        started_at = now_ms if state.started_at is None else state.started_at
+        changed = replace(changed, status=change.status, started_at=started_at)
+    return Unchanged() if changed == state else Applied(changed)
+
+
+def _complete(state: JobState, now_ms: int) -> JobState:
+    return replace(
+        state,
+        status=JobStatus.completed,
+        progress=100,
+        completed_at=now_ms,
+        available_at=None,
+        lease_expires_at=None,
+    )
+
+
+def _fail(state: JobState, now_ms: int) -> JobState:
+    error = state.error_message or NO_MESSAGE
+    return replace(
+        state,
+        status=JobStatus.error,
+        completed_at=now_ms,
+        available_at=None,
+        lease_expires_at=None,
+        error_message=error,
+        last_error=error,
+        attempts=_failed_attempts(state, now_ms, error),
+    )
+
+
+def _fail_or_try_again(state: JobState, report: Report) -> JobState:
+    """Whoever claimed the job may have failed for a passing reason; others say that it is over."""
+    if report.held_claim is None or not _may_retry(state):
+        return _fail(state, report.now_ms)
+    delay_ms = report.retry.delay_ms(retry_count=state.retry_count, jitter=report.jitter)
+    again = _back_to_queue(state, report.now_ms, reason=state.error_message or NO_MESSAGE)
+    return replace(again, available_at=report.now_ms + delay_ms, retry_count=state.retry_count + 1)
+
+
+def _back_to_queue(state: JobState, now_ms: int, *, reason: str) -> JobState:
+    """End the attempt; the claim number grows so that its worker cannot write any more."""
+    return replace(
+        state,
+        status=JobStatus.queued,
+        progress=0,
+        output=None,
+        error_message=None,
+        started_at=None,
+        available_at=None,
+        lease_expires_at=None,
+        worker_id=None,
+        claim_number=state.claim_number + 1,
+        last_error=reason,
+        attempts=_failed_attempts(state, now_ms, reason),
+    )
+
+
+def _failed_attempts(state: JobState, now_ms: int, error: str) -> AttemptLog:
+    """Log the attempt that ended; a job without a lease was never claimed, so it made none."""
+    if state.lease_expires_at is None:
+        return state.attempts
+    return state.attempts.with_one_more(
+        Attempt(
+            attempt=state.retry_count + 1,
+            worker=state.worker_id or "unknown",
+            started_at=state.started_at,
+            ended_at=now_ms,
+            error=error,
+        )
+    )
+
+
+def _may_retry(state: JobState) -> bool:
+    return state.retry_count < state.max_retries

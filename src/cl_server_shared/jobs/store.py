@@ -1,0 +1,156 @@
+"""Carries out what was decided: each method runs one statement, or the same one again."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final, final
+
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session, sessionmaker
+
+from cl_server_shared.database import Database, DatabaseOptions, Row, Statement, Values, database_of
+from cl_server_shared.errors import DatabaseError
+from cl_server_shared.jobs import statements
+from cl_server_shared.jobs.lifecycle import JobState
+from cl_server_shared.jobs.rows import JobRow
+from cl_server_shared.models import Job
+
+_LOOKS_BEFORE_EMPTY: Final = 20
+_EXPIRED_AT_ONCE: Final = 100
+
+
+@final
+class JobStore:
+    """The table `jobs`, reached through the engine of a session factory at the first call.
+
+    Raises:
+        DatabaseError: from every method: the database failed, or cannot be used.
+    """
+
+    def __init__(self, session_factory: sessionmaker[Session], options: DatabaseOptions) -> None:
+        self._session_factory: Final = session_factory
+        self._options: Final = options
+        self._found: Database | None = None
+
+    @property
+    def database(self) -> Database:
+        """The database that the session factory is bound to."""
+        if self._found is None:
+            self._found = database_of(_engine_of(self._session_factory), self._options)
+        return self._found
+
+    def add(self, row: Values) -> bool:
+        """Insert a row; False if its job_id exists."""
+        return bool(self._run(statements.ADD, row))
+
+    def read(self, job_id: str) -> JobRow | None:
+        """Return a job's row."""
+        return _first(self._run(statements.READ, {"job_id": job_id}))
+
+    def delete(self, job_id: str) -> bool:
+        """Remove a job's row; False if there is none."""
+        return bool(self._run(statements.DELETE, {"job_id": job_id}))
+
+    def store(self, job_id: str, seen: JobState, state: JobState, now_ms: int) -> JobState | None:
+        """Store *state*, if the row still is as it was *seen*; return it with its new `event_seq`.
+
+        None: the row was changed or removed meanwhile, and nothing was stored.
+        """
+        guard = {"job_id": job_id, "seen_seq": seen.event_seq, "seen_status": seen.status.value}
+        if replace(seen, progress=state.progress) == state:
+            changed: Values = {**guard, "progress": state.progress, "updated_at": now_ms}
+            found = self._run(statements.STORE_PROGRESS, changed)
+        else:
+            changed = {**guard, **_columns_of(state), "updated_at": now_ms}
+            found = self._run(statements.STORE, changed)
+        return replace(state, event_seq=_integer(found[0][0])) if found else None
+
+    def claim(
+        self, task_types: Sequence[str], *, now_ms: int, lease_expires_at: int, worker_id: str
+    ) -> JobRow | None:
+        """Claim the first waiting job of these types, or tell that none waits."""
+        lease = {"now": now_ms, "lease_expires_at": lease_expires_at, "worker_id": worker_id}
+        row = self._claim_of(task_types, lease)
+        if row is not None or self.database.dialect.name == "sqlite":
+            return row
+        return self._look_again(task_types, lease)
+
+    def _look_again(self, task_types: Sequence[str], lease: Values) -> JobRow | None:
+        """Claim after an empty answer of PostgreSQL, which may have come from jobs just taken.
+
+        The statement chooses a type, then a job that nobody has locked; another worker may take
+        the last job of that type between the two, while jobs of other types wait. What stays
+        locked for all the looks is held by somebody's long transaction, and cannot be claimed.
+        """
+        for _ in range(_LOOKS_BEFORE_EMPTY):
+            waiting = self._run(statements.WAITING_TYPES, {"task_types": json.dumps(task_types)})
+            if not waiting:
+                return None
+            for (task_type,) in waiting:
+                row = self._claim_of([str(task_type)], lease)
+                if row is not None:
+                    return row
+        return None
+
+    def _claim_of(self, task_types: Sequence[str], lease: Values) -> JobRow | None:
+        values = {"task_types": json.dumps(task_types), **lease}
+        return _first(self._run(statements.CLAIM, values))
+
+    def next_due_at(self) -> int | None:
+        """Return when the next delayed job or lease is due, in milliseconds since the epoch."""
+        ((delayed, leased),) = self._run(statements.DUE, {})
+        due = [_integer(at) for at in (delayed, leased) if at is not None]
+        return min(due) if due else None
+
+    def promote(self, now_ms: int) -> int:
+        """Make the delayed jobs whose time has come available; return how many."""
+        return len(self._run(statements.PROMOTE, {"now": now_ms}))
+
+    def expired(self, now_ms: int) -> list[JobRow]:
+        """Return jobs whose lease has ended, the longest ended first, at most 100."""
+        values = {"now": now_ms, "limit": _EXPIRED_AT_ONCE}
+        return [_row(found) for found in self._run(statements.EXPIRED, values)]
+
+    def _run(self, statement: Statement, values: Values) -> Sequence[Row]:
+        return self.database.execute(statement, values)
+
+
+def _engine_of(session_factory: sessionmaker[Session]) -> Engine:
+    with session_factory() as session:
+        bind = session.get_bind(Job)
+    if not isinstance(bind, Engine):
+        raise DatabaseError(
+            "the session factory is bound to a single connection: bind it to its engine, since "
+            "every change of a job is a transaction of its own"
+        )
+    return bind
+
+
+def _columns_of(state: JobState) -> Values:
+    return {
+        "status": state.status.value,
+        "progress": state.progress,
+        "output": state.output,
+        "error_message": state.error_message,
+        "started_at": state.started_at,
+        "completed_at": state.completed_at,
+        "available_at": state.available_at,
+        "lease_expires_at": state.lease_expires_at,
+        "worker_id": state.worker_id,
+        "claim_number": state.claim_number,
+        "retry_count": state.retry_count,
+        "last_error": state.last_error,
+        "attempts": state.attempts.text,
+    }
+
+
+def _first(found: Sequence[Row]) -> JobRow | None:
+    return _row(found[0]) if found else None
+
+
+def _row(found: Row) -> JobRow:
+    return JobRow._make(found)  # the statement selects the fields of JobRow in their order
+
+
+def _integer(value: object) -> int:
+    return value if isinstance(value, int) else int(str(value))

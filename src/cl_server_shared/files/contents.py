@@ -34,8 +34,11 @@ def stored_files(jobs: Path, job_id: str) -> Iterator[tuple[str, int]]:
 
 def job_folders(jobs: Path) -> list[str]:
     """Return the names of the folders under `jobs/`, each of which is a job's."""
-    with os.scandir(jobs) as entries:
-        return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    try:
+        with os.scandir(jobs) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:
+        return []
 
 
 def remove_job(jobs: Path, job_id: str) -> bool:

@@ -99,10 +99,11 @@ def _each(dialect: str, name: str) -> FromClause:
 
     The same SQL text serves any number of values, which a list of parameters would not.
     """
+    text: ColumnElement[object] = bindparam(name, type_=Text())
     if dialect == "sqlite":
-        return func.json_each(bindparam(name, type_=Text())).table_valued("value", name=name)
-    array = cast(bindparam(name, type_=Text()), JSON())
-    elements = Function("json_array_elements_text", array, type_=String())
+        elements = Function("json_each", text, type_=String())
+    else:
+        elements = Function("json_array_elements_text", cast(text, JSON()), type_=String())
     return elements.table_valued("value", name=name)
 
 
@@ -146,21 +147,17 @@ def _delete(_dialect: str) -> ClauseElement:
 def _claim(dialect: str) -> ClauseElement:
     """Claim the first waiting job of the wanted types, in one statement."""
     first = _first_waiting_sqlite() if dialect == "sqlite" else _first_waiting_postgresql()
-    return (
-        update(JOBS)
-        .where(JOBS.c.id == first)
-        .values(
-            status=PROCESSING,
-            progress=_ZERO,
-            started_at=_NOW,
-            updated_at=_NOW,
-            lease_expires_at=_parameter("lease_expires_at", dialect),
-            worker_id=_parameter("worker_id", dialect),
-            claim_number=JOBS.c.claim_number + _ONE,
-            event_seq=JOBS.c.event_seq + _ONE,
-        )
-        .returning(*_columns(JOBS))
-    )
+    claimed: dict[str, ColumnElement[object]] = {
+        "status": PROCESSING,
+        "progress": _ZERO,
+        "started_at": _NOW,
+        "updated_at": _NOW,
+        "lease_expires_at": _parameter("lease_expires_at", dialect),
+        "worker_id": _parameter("worker_id", dialect),
+        "claim_number": JOBS.c.claim_number + _ONE,
+        "event_seq": JOBS.c.event_seq + _ONE,
+    }
+    return update(JOBS).where(JOBS.c.id == first).values(claimed).returning(*_columns(JOBS))
 
 
 def _head(types: FromClause) -> Select[*tuple[object, ...]]:
@@ -275,9 +272,10 @@ def _claim_pairs(dialect: str) -> Select[str, int]:
     """Read the JSON object parameter `claims`, claim numbers by job id, as rows."""
     text: ColumnElement[object] = bindparam("claims", type_=Text())
     if dialect == "sqlite":
-        pairs = func.json_each(text).table_valued("key", "value", name="claims")
+        entries = Function("json_each", text, type_=String())
     else:
-        pairs = func.json_each_text(cast(text, JSON())).table_valued("key", "value", name="claims")
+        entries = Function("json_each_text", cast(text, JSON()), type_=String())
+    pairs = entries.table_valued("key", "value", name="claims")
     return select(cast(pairs.c.key, String()), cast(pairs.c.value, BigInteger()))
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
         DatabaseError,
         InvalidJobError,
         InvalidPathError,
+        JobCancelled,
+        JobLost,
         SchemaError,
     )
     from cl_server_shared.job_storage import JobStorageService
@@ -36,7 +38,9 @@ __all__ = [
     "DatabaseError",
     "InvalidJobError",
     "InvalidPathError",
+    "JobCancelled",
     "JobEvent",
+    "JobLost",
     "JobRecord",
     "JobRecordUpdate",
     "JobRepositoryService",
@@ -57,6 +61,8 @@ _HOMES: Final = {
         "DatabaseError",
         "InvalidJobError",
         "InvalidPathError",
+        "JobCancelled",
+        "JobLost",
         "SchemaError",
     ),
     "job_storage": ("JobStorageService",),

@@ -4,6 +4,8 @@ ClServerError
 ├── ConfigError          a setting is missing or wrong
 ├── InvalidJobError      an argument refused before the database sees it (a ValueError)
 ├── InvalidPathError     a job id or path that could leave the job's folder (a ValueError)
+├── JobLost              the caller's claim on the job is no longer valid: stop working on it
+├── JobCancelled         somebody cancelled the job: stop working on it
 └── DatabaseError        the database refused, failed or cannot be used this way
     └── SchemaError      its tables are missing or older than this version needs
 
@@ -31,6 +33,16 @@ class InvalidJobError(ClServerError, ValueError):
 @final
 class InvalidPathError(ClServerError, ValueError):
     """A job id or relative path was refused before the file system saw it."""
+
+
+@final
+class JobLost(ClServerError):  # noqa: N818  # an outcome for the worker, not a mistake
+    """A worker reported progress under a claim that was lost; somebody else has the job."""
+
+
+@final
+class JobCancelled(ClServerError):  # noqa: N818  # an outcome for the worker, not a mistake
+    """A worker reported progress on a job that was cancelled."""
 
 
 class DatabaseError(ClServerError):

@@ -1,7 +1,7 @@
 """Engine and sessions, the schema and its upgrade, and the connections that statements run on."""
 
 from cl_server_shared.database.connections import DatabaseOptions
-from cl_server_shared.database.database import Database, database_of
+from cl_server_shared.database.database import Database, Execute, database_of
 from cl_server_shared.database.engine import make_engine, make_session_factory
 from cl_server_shared.database.schema import JOBS, PROCESSING, QUEUED, upgrade
 from cl_server_shared.database.statement import Row, Statement, Values
@@ -12,6 +12,7 @@ __all__ = [
     "QUEUED",
     "Database",
     "DatabaseOptions",
+    "Execute",
     "Row",
     "Statement",
     "Values",

@@ -1,5 +1,6 @@
 """The connections that statements run on."""
 
+import sqlite3
 import threading
 import time
 from collections import deque
@@ -39,8 +40,16 @@ class Connections(Protocol):
         """Lend a connection, waiting for one where there is a limit."""
         ...
 
+    def begin(self, connection: DBAPIConnection) -> None:
+        """Begin a transaction of several statements on a lent connection, able to write."""
+        ...
+
+    def commit(self, connection: DBAPIConnection) -> None:
+        """Commit what `begin` began."""
+        ...
+
     def release(self, connection: DBAPIConnection) -> None:
-        """Take back a connection whose statement went well, and commit it."""
+        """Take back a connection whose statements went well and are committed."""
         ...
 
     def discard(self, connection: DBAPIConnection) -> None:
@@ -82,6 +91,17 @@ class PrivateConnections(Connections):
             return self._idle.pop()
         except IndexError:
             return self._open_or_give_up_place()
+
+    @override
+    def begin(self, connection: DBAPIConnection) -> None:
+        # IMMEDIATE: a transaction that reads first could not become a writing one any more once
+        # another process has written (https://www.sqlite.org/lang_transaction.html, 2.2).
+        is_sqlite = living(self._engine).dialect.name == "sqlite"
+        _execute(connection, "BEGIN IMMEDIATE" if is_sqlite else "BEGIN")
+
+    @override
+    def commit(self, connection: DBAPIConnection) -> None:
+        _execute(connection, "COMMIT")
 
     @override
     def release(self, connection: DBAPIConnection) -> None:
@@ -159,7 +179,16 @@ class SharedConnection(Connections):
             raise
 
     @override
+    def begin(self, connection: DBAPIConnection) -> None:
+        """Do nothing: the driver itself begins with the first statement that writes."""
+
+    @override
+    def commit(self, connection: DBAPIConnection) -> None:
+        connection.commit()
+
+    @override
     def release(self, connection: DBAPIConnection) -> None:
+        """Commit a single statement, for which nothing was begun, and let the next caller in."""
         try:
             connection.commit()
         finally:
@@ -198,6 +227,12 @@ def _raw(lent: PoolProxiedConnection) -> DBAPIConnection:
     return lent.dbapi_connection
 
 
+def _execute(connection: DBAPIConnection, sql: str) -> None:
+    cursor = connection.cursor()
+    cursor.execute(sql)
+    cursor.close()
+
+
 def _most_connections(engine: Engine) -> int:
     pool = engine.pool
     if engine.dialect.name == "sqlite" or not isinstance(pool, QueuePool):
@@ -207,12 +242,10 @@ def _most_connections(engine: Engine) -> int:
 
 
 def _set_up_sqlite(connection: DBAPIConnection, options: DatabaseOptions) -> None:
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout={int(options.lock_timeout_seconds * 1000)}")
+    _execute(connection, f"PRAGMA busy_timeout={int(options.lock_timeout_seconds * 1000)}")
     if options.sqlite_wal:
         _enter_wal(connection, options)
-    cursor.execute(f"PRAGMA synchronous={options.sqlite_synchronous}")
-    cursor.close()
+    _execute(connection, f"PRAGMA synchronous={options.sqlite_synchronous}")
 
 
 def _enter_wal(connection: DBAPIConnection, options: DatabaseOptions) -> None:
@@ -220,14 +253,13 @@ def _enter_wal(connection: DBAPIConnection, options: DatabaseOptions) -> None:
 
     SQLite does not wait for the lock that the switch needs, so we do.
     """
-    cursor = connection.cursor()
     deadline = time.monotonic() + options.lock_timeout_seconds
     while True:
         try:
-            cursor.execute("PRAGMA journal_mode=WAL")
-            break
-        except Exception:  # the driver's own class; it goes on unless time is left
+            _execute(connection, "PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
-    cursor.close()
+        else:
+            return

@@ -3,11 +3,14 @@
 import os
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Final, final
 from weakref import WeakKeyDictionary, finalize, ref
 
 from sqlalchemy import Engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import SingletonThreadPool
 
 from cl_server_shared.database.connections import (
@@ -19,6 +22,9 @@ from cl_server_shared.database.connections import (
 from cl_server_shared.database.schema import require_schema
 from cl_server_shared.database.statement import Row, Statement, Values
 from cl_server_shared.errors import DatabaseError
+
+type Execute = Callable[[Statement, Values], Sequence[Row]]
+"""Runs one statement with its values and returns its rows."""
 
 _OLDEST_SQLITE: Final = (3, 35, 0)  # the first with RETURNING
 
@@ -56,20 +62,44 @@ class Database:
                 connection broke while it was committing.
             SchemaError: tables are missing, and may not be made.
         """
+        with self._lent(statement.name) as (_, connection):
+            return self._run(connection, statement, values)
+
+    @contextmanager
+    def transaction(self, name: str) -> Generator[Execute]:
+        """Run the statements of a `with` block as one transaction, called *name* in messages.
+
+        It commits at the end of the block and undoes everything when the block raises.
+
+        Raises:
+            DatabaseError: as for `execute`, from the block's statements and from its end.
+        """
+        with self._lent(name) as (connections, connection):
+            connections.begin(connection)
+            yield partial(self._run, connection)
+            connections.commit(connection)
+
+    @contextmanager
+    def _lent(self, name: str) -> Generator[tuple[Connections, DBAPIConnection]]:
         connections = self._ready()
         try:
             connection = connections.acquire()
             try:
-                cursor = connection.cursor()
-                cursor.execute(statement.text(self.dialect), statement.bind(self.dialect, values))
-                rows: Sequence[Row] = cursor.fetchall() if cursor.description else ()
-                cursor.close()
+                yield connections, connection
             except BaseException:
                 connections.discard(connection)
                 raise
             connections.release(connection)
         except self.dialect.loaded_dbapi.Error as error:
-            raise DatabaseError(f"{statement.name}: the database failed: {error}") from error
+            raise DatabaseError(f"{name}: the database failed: {error}") from error
+
+    def _run(
+        self, connection: DBAPIConnection, statement: Statement, values: Values
+    ) -> Sequence[Row]:
+        cursor = connection.cursor()
+        cursor.execute(statement.text(self.dialect), statement.bind(self.dialect, values))
+        rows: Sequence[Row] = cursor.fetchall() if cursor.description else ()
+        cursor.close()
         return rows
 
     def _start(self, engine: Engine) -> None:

@@ -51,6 +51,7 @@ def _jobs_table() -> Table:
         Column("lease_expires_at", BigInteger),
         Column("worker_id", String),
         Column("last_error", Text),
+        Column("cancel_reason", Text),
         Column("attempts", Text),
         Column("event_seq", BigInteger, nullable=False, server_default=text("0")),
     ):

@@ -12,6 +12,8 @@ from cl_server_shared.files.folders import opened_folder, opened_job
 from cl_server_shared.files.paths import is_temporary
 
 _REMOVE_ATTEMPTS = 100
+# No number: shutil.rmtree found a link where it had just seen a folder.
+_CHANGED_MEANWHILE = {errno.ENOENT, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR, None}
 
 
 def stored_files(jobs: Path, job_id: str) -> Iterator[tuple[str, int]]:
@@ -94,13 +96,13 @@ def _empty(folder: int) -> None:
         found = list(entries)
     for entry in found:
         if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.name, dir_fd=folder, onexc=_expect_company)
+            shutil.rmtree(entry.name, dir_fd=folder, onexc=_tolerate_change)
         else:
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError, IsADirectoryError):
                 os.unlink(entry.name, dir_fd=folder)
 
 
-def _expect_company(_function: Callable[..., object], _path: str, error: BaseException) -> None:
-    """Go on where another remove or save was at work; the final rmdir sees what is left."""
-    if not (isinstance(error, OSError) and error.errno in {errno.ENOENT, errno.ENOTEMPTY}):
+def _tolerate_change(_function: Callable[..., object], _path: str, error: BaseException) -> None:
+    """Go on where others were at work meanwhile; the final rmdir sees what is left."""
+    if not (isinstance(error, OSError) and error.errno in _CHANGED_MEANWHILE):
         raise error

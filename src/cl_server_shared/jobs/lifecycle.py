@@ -1,14 +1,17 @@
 """What may happen to a job: total functions over immutable values, and nothing else.
 
     (nothing) --submit--> queued --claim--> processing --complete--> completed
-                            ^                  |    |
-                            +-- retry, recover-+    +--fail, tries used up--> error
+                            ^ |                |  |
+    retry, recover, release | |                |  +--fail, tries used up, cancel--> error
+                            +-|----------------+                                      ^
+                              +--cancel-----------------------------------------------+
 
-`completed` and `error` are final. The caller brings the time and the random number, and carries
-out what was decided.
+`completed` and `error` are final: only a retry by hand leaves them. The caller brings the time and
+the random number, and carries out what was decided.
 """
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Final
 
 from cl_server_shared.jobs.attempts import Attempt, AttemptLog
@@ -41,6 +44,7 @@ class JobState:
     retry_count: int
     max_retries: int
     last_error: str | None
+    cancel_reason: str | None
     attempts: AttemptLog
     event_seq: int
 
@@ -84,10 +88,22 @@ class Unchanged:
     """The job already is as asked for."""
 
 
+class Refusal(StrEnum):
+    """Why a job may not be changed."""
+
+    final = "final"
+    lost = "lost"
+    cancelled = "cancelled"
+    behind = "behind"
+    running = "running"
+    not_running = "not running"
+
+
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The job may not be changed like that."""
+    """The job may not be changed like that; *reason* is a sentence for people."""
 
+    refusal: Refusal
     reason: str
 
 
@@ -102,9 +118,8 @@ def is_final(state: JobState) -> bool:
 def update(state: JobState, change: Change, report: Report) -> Decision:
     """Decide what becomes of a job of which somebody reports *change*."""
     if report.held_claim not in {None, state.claim_number}:
-        return Refused(
-            f"claim {report.held_claim} was lost: the job is at claim {state.claim_number}"
-        )
+        reason = f"claim {report.held_claim} was lost: the job is at claim {state.claim_number}"
+        return Refused(Refusal.lost, reason)
     if is_final(state):
         return _repeat(state, change)
     match change.status:
@@ -113,9 +128,35 @@ def update(state: JobState, change: Change, report: Report) -> Decision:
         case JobStatus.error:
             return Applied(_fail_or_try_again(_merge(state, change), report))
         case JobStatus.queued if state.status is JobStatus.processing:
-            return Applied(_back_to_queue(state, report.now_ms, reason="put back into the queue"))
+            return release(state)
         case _:
             return _carry_on(state, change, report.now_ms)
+
+
+def release(state: JobState) -> Decision:
+    """Decide that a running job goes back to the line; no try is counted."""
+    if state.status is not JobStatus.processing:
+        return Refused(Refusal.not_running, f"the job is {state.status}")
+    return Applied(_back_to_queue(state))
+
+
+def cancel(state: JobState, *, reason: str, now_ms: int) -> Decision:
+    """Decide that a job shall end: a waiting one at once, a claimed one when it next reports."""
+    if is_final(state):
+        return _refused_as_final(state)
+    if state.lease_expires_at is None:
+        cancelled = replace(state, cancel_reason=reason)
+        return Applied(_fail(cancelled, now_ms, error=_cancelled(reason)))
+    return Unchanged() if state.cancel_reason else Applied(replace(state, cancel_reason=reason))
+
+
+def retry_by_hand(state: JobState) -> Decision:
+    """Decide that a job that ended, or waits for its next try, runs now, with all its tries."""
+    if state.status is JobStatus.processing:
+        return Refused(Refusal.running, "the job is processing: cancel or release it first")
+    waiting = _back_to_queue(state) if is_final(state) else replace(state, available_at=None)
+    again = replace(waiting, completed_at=None, retry_count=0, cancel_reason=None)
+    return Unchanged() if again == state else Applied(again)
 
 
 def recover(state: JobState, *, now_ms: int) -> Decision:
@@ -126,18 +167,19 @@ def recover(state: JobState, *, now_ms: int) -> Decision:
     """
     expires_at = state.lease_expires_at
     if state.status is not JobStatus.processing or expires_at is None or expires_at > now_ms:
-        return Refused("its lease has not expired")
-    reason = f"worker {state.worker_id or 'unknown'} stopped answering"
-    if _may_retry(state):
-        again = _back_to_queue(state, now_ms, reason=reason)
-        return Applied(replace(again, retry_count=state.retry_count + 1))
-    used_up = f"{reason}, and all {state.retry_count + 1} tries are used up"
-    return Applied(_fail(replace(state, error_message=used_up), now_ms))
+        return Refused(Refusal.not_running, "its lease has not expired")
+    if state.cancel_reason is not None:
+        return Applied(_fail(state, now_ms, error=_cancelled(state.cancel_reason)))
+    error = f"worker {state.worker_id or 'unknown'} stopped answering"
+    if state.retry_count < state.max_retries:
+        return Applied(_try_again(state, now_ms, error=error, delay_ms=0))
+    used_up = f"{error}, and all {state.retry_count + 1} tries are used up"
+    return Applied(_fail(state, now_ms, error=used_up))
 
 
 def give_up(state: JobState, *, reason: str, now_ms: int) -> JobState:
     """End a job as `error` without another try, for a reason that no try would change."""
-    return _fail(replace(state, error_message=reason), now_ms)
+    return _fail(state, now_ms, error=reason)
 
 
 def _repeat(state: JobState, change: Change) -> Decision:
@@ -147,7 +189,11 @@ def _repeat(state: JobState, change: Change) -> Decision:
         and (change.output in {None, state.output})
         and (change.error_message in {None, state.error_message})
     )
-    return Unchanged() if same else Refused(f"the job is {state.status}, which is final")
+    return Unchanged() if same else _refused_as_final(state)
+
+
+def _refused_as_final(state: JobState) -> Refused:
+    return Refused(Refusal.final, f"the job is {state.status}, which is final")
 
 
 def _merge(state: JobState, change: Change) -> JobState:
@@ -166,8 +212,10 @@ def _merge(state: JobState, change: Change) -> JobState:
 
 def _carry_on(state: JobState, change: Change, now_ms: int) -> Decision:
     """Progress, or whatever else is told of a job that goes on."""
+    if state.cancel_reason is not None:
+        return Refused(Refusal.cancelled, _cancelled(state.cancel_reason))
     if change.progress is not None and change.progress < state.progress:
-        return Refused(f"progress {change.progress} is behind {state.progress}")
+        return Refused(Refusal.behind, f"progress {change.progress} is behind {state.progress}")
     changed = _merge(state, change)
     if change.status is not None and change.status is not state.status:
         started_at = now_ms if state.started_at is None else state.started_at
@@ -186,8 +234,18 @@ def _complete(state: JobState, now_ms: int) -> JobState:
     )
 
 
-def _fail(state: JobState, now_ms: int) -> JobState:
+def _fail_or_try_again(state: JobState, report: Report) -> JobState:
+    """Whoever claimed the job may have failed for a passing reason; others say that it is over."""
     error = state.error_message or NO_MESSAGE
+    if state.cancel_reason is not None:
+        return _fail(state, report.now_ms, error=_cancelled(state.cancel_reason))
+    if report.held_claim is None or state.retry_count >= state.max_retries:
+        return _fail(state, report.now_ms, error=error)
+    delay_ms = report.retry.delay_ms(retry_count=state.retry_count, jitter=report.jitter)
+    return _try_again(state, report.now_ms, error=error, delay_ms=delay_ms)
+
+
+def _fail(state: JobState, now_ms: int, *, error: str) -> JobState:
     return replace(
         state,
         status=JobStatus.error,
@@ -200,16 +258,17 @@ def _fail(state: JobState, now_ms: int) -> JobState:
     )
 
 
-def _fail_or_try_again(state: JobState, report: Report) -> JobState:
-    """Whoever claimed the job may have failed for a passing reason; others say that it is over."""
-    if report.held_claim is None or not _may_retry(state):
-        return _fail(state, report.now_ms)
-    delay_ms = report.retry.delay_ms(retry_count=state.retry_count, jitter=report.jitter)
-    again = _back_to_queue(state, report.now_ms, reason=state.error_message or NO_MESSAGE)
-    return replace(again, available_at=report.now_ms + delay_ms, retry_count=state.retry_count + 1)
+def _try_again(state: JobState, now_ms: int, *, error: str, delay_ms: int) -> JobState:
+    return replace(
+        _back_to_queue(state),
+        available_at=now_ms + delay_ms if delay_ms else None,
+        retry_count=state.retry_count + 1,
+        last_error=error,
+        attempts=_failed_attempts(state, now_ms, error),
+    )
 
 
-def _back_to_queue(state: JobState, now_ms: int, *, reason: str) -> JobState:
+def _back_to_queue(state: JobState) -> JobState:
     """End the attempt; the claim number grows so that its worker cannot write any more."""
     return replace(
         state,
@@ -222,8 +281,6 @@ def _back_to_queue(state: JobState, now_ms: int, *, reason: str) -> JobState:
         lease_expires_at=None,
         worker_id=None,
         claim_number=state.claim_number + 1,
-        last_error=reason,
-        attempts=_failed_attempts(state, now_ms, reason),
     )
 
 
@@ -242,5 +299,5 @@ def _failed_attempts(state: JobState, now_ms: int, error: str) -> AttemptLog:
     )
 
 
-def _may_retry(state: JobState) -> bool:
-    return state.retry_count < state.max_retries
+def _cancelled(reason: str) -> str:
+    return f"cancelled: {reason}"

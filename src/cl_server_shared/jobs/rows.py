@@ -36,6 +36,7 @@ class JobRow(NamedTuple):
     retry_count: int
     max_retries: int
     last_error: str | None
+    cancel_reason: str | None
     attempts: str | None
     event_seq: int
 
@@ -209,6 +210,7 @@ def state_of(row: JobRow) -> JobState:
         retry_count=row.retry_count,
         max_retries=row.max_retries,
         last_error=row.last_error,
+        cancel_reason=row.cancel_reason,
         attempts=AttemptLog(row.attempts),
         event_seq=row.event_seq,
     )

@@ -66,6 +66,7 @@ _STATE_COLUMNS: Final = (
     "claim_number",
     "retry_count",
     "last_error",
+    "cancel_reason",
     "attempts",
     "output",
     "updated_at",
@@ -147,7 +148,7 @@ def _delete(_dialect: str) -> ClauseElement:
 def _claim(dialect: str) -> ClauseElement:
     """Claim the first waiting job of the wanted types, in one statement."""
     first = _first_waiting_sqlite() if dialect == "sqlite" else _first_waiting_postgresql()
-    claimed: dict[str, ColumnElement[object]] = {
+    claimed: dict[str, object] = {
         "status": PROCESSING,
         "progress": _ZERO,
         "started_at": _NOW,
@@ -157,7 +158,8 @@ def _claim(dialect: str) -> ClauseElement:
         "claim_number": JOBS.c.claim_number + _ONE,
         "event_seq": JOBS.c.event_seq + _ONE,
     }
-    return update(JOBS).where(JOBS.c.id == first).values(claimed).returning(*_columns(JOBS))
+    claim = update(JOBS).where(JOBS.c.id == first).values(claimed)
+    return claim.returning(*_columns(JOBS))  # pyright: ignore[reportUnknownVariableType]  # 18 columns are more than its overloads name
 
 
 def _head(types: FromClause) -> Select[*tuple[object, ...]]:

@@ -140,6 +140,7 @@ def _columns_of(state: JobState) -> Values:
         "claim_number": state.claim_number,
         "retry_count": state.retry_count,
         "last_error": state.last_error,
+        "cancel_reason": state.cancel_reason,
         "attempts": state.attempts.text,
     }
 

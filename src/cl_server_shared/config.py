@@ -102,6 +102,7 @@ class FolderlessSettings(BaseSettings):
     JOB_RETRY_BASE_SECONDS: PositiveSeconds = 1
     JOB_RETRY_MAX_SECONDS: PositiveSeconds = 300
     JOB_JSON_MAX_BYTES: int = Field(default=1_048_576, ge=2)
+    PROGRESS_MAX_PER_SECOND: int = Field(default=20, ge=1)
     SCHEMA_AUTO_UPGRADE: bool = True
     SQLITE_WAL: bool = True
     SQLITE_SYNCHRONOUS: Annotated[Literal["OFF", "NORMAL", "FULL"], BeforeValidator(_upper)] = (

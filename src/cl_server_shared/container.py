@@ -9,6 +9,7 @@ that it passes on. A part is swapped by its name, in one line:
 import random
 from contextlib import ExitStack
 from functools import cache
+from secrets import token_hex
 from types import TracebackType
 from typing import final
 
@@ -26,7 +27,9 @@ from cl_server_shared.events.none import NoneBroadcaster
 from cl_server_shared.files.storage import LocalJobStorage
 from cl_server_shared.jobs.asynchronous import AsyncJobRepository
 from cl_server_shared.jobs.leases import LeaseKeeper
-from cl_server_shared.jobs.repository import JobPolicy, RepositoryParts, SqlJobRepository
+from cl_server_shared.jobs.parts import RepositoryParts
+from cl_server_shared.jobs.policy import JobPolicy
+from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.jobs.retry import RetryPolicy
 from cl_server_shared.protocols import Broadcaster, Clock, JobRepository, JobStorage
 
@@ -71,6 +74,7 @@ def _policy(settings: FolderlessSettings) -> JobPolicy:
             base_seconds=settings.JOB_RETRY_BASE_SECONDS,
             max_seconds=settings.JOB_RETRY_MAX_SECONDS,
         ),
+        progress_max_per_second=settings.PROGRESS_MAX_PER_SECOND,
         json_max_bytes=settings.JOB_JSON_MAX_BYTES,
     )
 
@@ -91,7 +95,7 @@ def _parts(
         broadcaster=broadcaster,
         clock=clock,
         leases=leases,
-        worker_id=settings.WORKER_ID,
+        worker_id=f"{settings.WORKER_ID}:{token_hex(4)}",
         jitter=random.random,
         policy=_policy(settings),
         options=_database_options(settings),

@@ -157,16 +157,13 @@ class NetworkLoop:
     def _came_up(self) -> None:
         if self._is_up is None:
             _LOG.info("Connected to %s", self._broker)
-        else:
+        elif not self._is_up:
             waiting = self._backlog.unacknowledged
             _LOG.warning("%s is back; %s messages wait for it", self._broker, waiting)
         self._is_up = True
 
     def _went_down(self, reason: str) -> None:
-        if self._is_up is False or self._stopping.is_set():
-            return
-        self._is_up = False
-        capacity = self._backlog.capacity
-        _LOG.warning(
-            "%s is away (%s); up to %s messages wait for it", self._broker, reason, capacity
-        )
+        if self._is_up is not False and not self._stopping.is_set():
+            capacity = self._backlog.capacity
+            _LOG.warning("%s is away: %s; up to %s messages wait", self._broker, reason, capacity)
+            self._is_up = False

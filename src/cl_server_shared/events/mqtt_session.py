@@ -65,6 +65,7 @@ class Session:
 
     def _send_waiting(self) -> None:
         while len(self._in_flight) < self._window and (message := self._backlog.take()):
+            self._follow_subscriptions()  # who subscribed before it was published shall get it
             info = self.client.publish(message.topic, message.payload, qos=1)
             self._in_flight[info.mid] = message
 
@@ -106,7 +107,7 @@ class Session:
         properties: Properties | None,
     ) -> None:
         if reason.is_failure:
-            self._on_down(f"it refused the connection: {reason}")
+            self._on_down(f"it refused the connection ({reason})")
             return
         self._on_up()
         self._window = min(_MAX_IN_FLIGHT, _number(properties, "ReceiveMaximum", _MAX_IN_FLIGHT))
@@ -124,7 +125,7 @@ class Session:
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
-        self._on_down(str(reason))
+        self._on_down(f"the connection ended ({reason})")
 
     def _on_publish(
         self,

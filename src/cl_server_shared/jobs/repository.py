@@ -1,79 +1,37 @@
-"""The repository: read -> decide -> store if nothing changed meanwhile -> announce."""
+"""The repository: what services and workers call."""
 
 import logging
-import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
 from typing import Final, override
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from cl_server_shared.database import DatabaseOptions
-from cl_server_shared.jobs import lifecycle, rows
+from cl_server_shared.errors import JobCancelled, JobLost
+from cl_server_shared.jobs import checks, lifecycle, rows
+from cl_server_shared.jobs.announcing import Announcer
+from cl_server_shared.jobs.changes import Changes, Deferred, Outcome
+from cl_server_shared.jobs.claiming import Claiming
 from cl_server_shared.jobs.claims import Claims, Seen
-from cl_server_shared.jobs.leases import LeaseKeeper
-from cl_server_shared.jobs.lifecycle import Applied, Decision, JobState, Refused, Report, Unchanged
-from cl_server_shared.jobs.retry import RetryPolicy
-from cl_server_shared.jobs.rows import JobRow, Unreadable
-from cl_server_shared.jobs.store import JobStore
-from cl_server_shared.models import JobEvent, JobRecord
-from cl_server_shared.protocols import (
-    Broadcaster,
-    Clock,
-    JobRecordLike,
-    JobRecordUpdateLike,
-    JobRepository,
+from cl_server_shared.jobs.lifecycle import (
+    Applied,
+    Change,
+    Decision,
+    JobState,
+    Refusal,
+    Refused,
+    Report,
+    Unchanged,
 )
+from cl_server_shared.jobs.parts import RepositoryParts
+from cl_server_shared.jobs.progress import ProgressThrottle
+from cl_server_shared.jobs.store import JobDatabase, JobStore
+from cl_server_shared.models import JobRecord, JobStatus
+from cl_server_shared.protocols import JobRecordLike, JobRecordUpdateLike, JobRepository
 
 _LOG: Final = logging.getLogger(__name__)
-_SWEEP_EVERY_MS: Final = 250
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobPolicy:
-    """What a repository allows.
-
-    Args:
-        max_retries: tries after the first that a new job gets, 0 or more.
-        retry: when a failed job is tried again.
-        json_max_bytes: the longest `params` and `output`, in bytes of JSON text.
-    """
-
-    max_retries: int = 3
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
-    json_max_bytes: int = 1_048_576
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RepositoryParts:
-    """What a repository works with.
-
-    Args:
-        broadcaster: is told of every change after it was committed.
-        clock: tells the time.
-        leases: keeps the claims alive.
-        worker_id: who claims, for people to read.
-        jitter: gives random numbers, 0 <= x < 1.
-        policy: what is allowed.
-        options: how the database is used; the first repository of an engine decides.
-    """
-
-    broadcaster: Broadcaster
-    clock: Clock
-    leases: LeaseKeeper
-    worker_id: str
-    jitter: Callable[[], float]
-    policy: JobPolicy
-    options: DatabaseOptions
-
-
-@dataclass(frozen=True, slots=True)
-class NotFound:
-    """There is no job of that id."""
-
-
-type Outcome = Decision | NotFound
-"""`Applied | Unchanged | Refused | NotFound`."""
 
 
 class SqlJobRepository(JobRepository):
@@ -82,18 +40,22 @@ class SqlJobRepository(JobRepository):
     Cheap to build: the constructor opens, starts and waits for nothing. It remembers the claims
     that it made, so whoever claims through it must also report through it. Thread-safe.
 
+    Every method raises DatabaseError when the database fails; repeating the same call is safe.
+
     Args:
         session_factory: bound to the engine of the database.
         parts: the collaborators.
     """
 
     def __init__(self, session_factory: sessionmaker[Session], parts: RepositoryParts) -> None:
-        self._store: Final = JobStore(session_factory, parts.options)
+        self._jobs: Final = JobDatabase(session_factory, parts.options)
         self._parts: Final = parts
-        self._policy: Final = parts.policy
-        self._clock: Final = parts.clock
         self._claims: Final = Claims()
-        self._next_sweep_at: int = 0
+        self._announcer: Final = Announcer(self._claims, parts.broadcaster)
+        self._claiming: Final = Claiming(self._jobs, self._claims, self._announcer, parts)
+        self._throttle: Final = ProgressThrottle(
+            parts.policy.progress_max_per_second, parts.clock, self._write_late_progress
+        )
 
     @override
     def add_job(
@@ -101,32 +63,26 @@ class SqlJobRepository(JobRepository):
         job: JobRecordLike,
         created_by: str | None = None,
         priority: int | None = None,
+        *,
+        max_retries: int | None = None,
     ) -> bool:
         """Store a new job; False: that job_id exists and nothing was changed.
 
+        Args:
+            job: the job; with status `queued` it waits to be claimed.
+            created_by: whose job it is.
+            priority: a signed 64-bit integer, 0 by default; the highest is served first.
+            max_retries: tries after the first, 0 or more; `JOB_MAX_RETRIES` by default.
+
         Raises:
-            InvalidJobError: the record, *created_by* or *priority* (a signed 64-bit integer; 0 by
-                default, higher is served first) cannot be stored.
-            DatabaseError: the database failed; adding the same job again is safe.
+            InvalidJobError: an argument cannot be stored.
         """
-        now_ms = self._clock.now_ms()
-        record = rows.checked_record(job)
-        row = rows.new_row(record, now_ms=now_ms, json_max_bytes=self._policy.json_max_bytes)
-        row["created_by"] = rows.checked_creator(created_by)
-        row["priority"] = rows.checked_priority(priority)
-        row["max_retries"] = self._policy.max_retries
-        if not self._store.add(row):
+        policy, now_ms = self._parts.policy, self._parts.clock.now_ms()
+        row = rows.new_row(checks.checked_record(job), now_ms=now_ms, policy=policy)
+        row |= checks.checked_terms(created_by, priority, max_retries, policy)
+        if not self._jobs.store.add(row):
             return False
-        self._announce(
-            JobEvent(
-                job_id=record.job_id,
-                event_type=record.status,
-                timestamp=now_ms,
-                progress=record.progress,
-                task_type=record.task_type,
-                seq=1,
-            )
-        )
+        self._announcer.tell(rows.event_of_new(row))
         return True
 
     @override
@@ -135,49 +91,38 @@ class SqlJobRepository(JobRepository):
 
         A row that other code wrote and no record can hold comes back with status `error`, empty
         params and the reason as its message; the row itself stays as it is.
-
-        Raises:
-            DatabaseError: the database failed.
         """
-        row = self._store.read(job_id)
-        if row is None:
-            return None
-        record = rows.record_of(row)
-        if isinstance(record, Unreadable):
-            return rows.record_of_unreadable(row, record.reason)
-        return record
+        row = self._jobs.store.read(job_id)
+        return None if row is None else rows.readable(row)
 
     @override
     def update_job(self, job_id: str, updates: JobRecordUpdateLike) -> bool:
         """Change a live job; True if the job now is as asked for.
 
         False: there is no such job, it is final, its progress is further, or this repository's
-        claim on it was lost; nothing was changed. `apply_update` tells which.
+        claim on it was lost; nothing was changed. `apply_update` tells which. Progress beyond
+        `PROGRESS_MAX_PER_SECOND` is merged and stored within a second.
 
         Raises:
             InvalidJobError: the update cannot be stored.
-            DatabaseError: the database failed; the same update may be repeated.
+            JobLost: progress was reported under a claim that was lost.
+            JobCancelled: progress was reported on a job that was cancelled.
         """
-        return isinstance(self.apply_update(job_id, updates), Applied | Unchanged)
+        outcome = self.apply_update(job_id, updates)
+        if isinstance(outcome, Refused) and updates.status in {None, JobStatus.processing}:
+            _stop_the_worker(job_id, outcome)
+        return isinstance(outcome, Applied | Unchanged | Deferred)
 
     def apply_update(self, job_id: str, updates: JobRecordUpdateLike) -> Outcome:
         """Change a live job, and tell what became of it.
 
         Raises:
             InvalidJobError: the update cannot be stored.
-            DatabaseError: the database failed; the same update may be repeated.
         """
-        change = rows.checked_change(updates, self._policy.json_max_bytes)
-        report = Report(
-            held_claim=self._claims.number(job_id),
-            now_ms=self._clock.now_ms(),
-            retry=self._policy.retry,
-            jitter=self._parts.jitter(),
-        )
-        outcome = self._change(job_id, lambda state: lifecycle.update(state, change, report))
-        if isinstance(outcome, Refused):
-            _LOG.warning("job %s: an update was refused: %s", job_id, outcome.reason)
-        return outcome
+        change = checks.checked_change(updates, self._parts.policy)
+        if self._may_wait(job_id, change):
+            return Deferred()
+        return self._update(self._changes, job_id, change)
 
     @override
     def fetch_next_job(self, task_types: Sequence[str]) -> JobRecord | None:
@@ -188,143 +133,153 @@ class SqlJobRepository(JobRepository):
 
         Raises:
             InvalidJobError: *task_types* is no sequence of texts.
-            DatabaseError: the database failed; what it may have claimed returns after its lease.
         """
-        wanted = rows.checked_task_types(task_types)
-        if not wanted:
-            return None
-        if self._clock.now_ms() >= self._next_sweep_at:
-            self._sweep()
-        while True:
-            row = self._claim(wanted)
-            if row is None and not self._sweep():
-                return None
-            record = None if row is None else self._claimed(row)
-            if record is not None:
-                return record
+        jobs = self.fetch_next_jobs(task_types, 1)
+        return jobs[0] if jobs else None
 
     @override
     def delete_job(self, job_id: str) -> bool:
-        """Remove the row; False if there is none of that id.
+        """Remove the row; False if there is none of that id. Its files stay."""
+        self._claims.end(job_id)
+        return self._jobs.store.delete(job_id)
+
+    def cancel_job(self, job_id: str, reason: str) -> bool:
+        """End a job as `error` with *reason*; False if it is final or there is none of that id.
+
+        A waiting job ends at once; a claimed one at its worker's next progress report, which
+        raises JobCancelled. A cancelled job is not tried again.
 
         Raises:
-            DatabaseError: the database failed; deleting again is safe.
+            InvalidJobError: *reason* is no text.
         """
-        self._claims.end(job_id)
-        return self._store.delete(job_id)
+        text, now_ms = checks.checked_reason(reason), self._parts.clock.now_ms()
+        return self._decided(job_id, lambda job: lifecycle.cancel(job, reason=text, now_ms=now_ms))
+
+    def release_job(self, job_id: str) -> bool:
+        """Put a running job back into the line, without counting a try; False if it is not running.
+
+        For a worker that shuts down. Whoever works on it loses its claim.
+        """
+        return self._decided(job_id, lifecycle.release)
+
+    def retry_job(self, job_id: str) -> bool:
+        """Put a job that ended, or waits for its next try, into the line with all its tries.
+
+        False: it is running, or there is none of that id.
+        """
+        return self._decided(job_id, lifecycle.retry_by_hand)
 
     def recover_expired(self) -> int:
-        """Put jobs whose lease has ended back into the queue, or end those whose tries are used up.
+        """Put jobs whose lease has ended back into the line, or end those whose tries are used up.
 
         `fetch_next_job` does so by itself; this is for a process that never claims. Returns how
         many jobs changed.
+        """
+        return self._claiming.recover_expired()
+
+    def add_jobs(self, jobs: Sequence[JobRecordLike], created_by: str | None = None) -> list[bool]:
+        """Store new jobs in one transaction; tells for each whether its job_id was new.
 
         Raises:
-            DatabaseError: the database failed; recovering again is safe.
+            InvalidJobError: names the position of the first record that cannot be stored; nothing
+                was.
         """
-        recovered = 0
-        while expired := self._store.expired(self._clock.now_ms()):
-            recovered += sum(self._recover(row) for row in expired)
-        return recovered
+        policy, now_ms = self._parts.policy, self._parts.clock.now_ms()
+        terms = checks.checked_terms(created_by, None, None, policy)
+        new = [
+            rows.new_row(record, now_ms=now_ms, policy=policy) | terms
+            for record in checks.checked_each(jobs, checks.checked_record)
+        ]
+        with self._jobs.batch("add_jobs") as store:
+            added = [store.add(row) for row in new]
+        for row, is_new in zip(new, added, strict=True):
+            if is_new:
+                self._announcer.tell(rows.event_of_new(row))
+        return added
 
-    def _recover(self, row: JobRow) -> bool:
-        now_ms = self._clock.now_ms()
-        seen = _seen(row)
-        decision = lifecycle.recover(seen.state, now_ms=now_ms)
-        if not isinstance(decision, Applied) or not self._stored(seen, decision.state, now_ms):
-            return False
-        _LOG.warning("job %s: claim %d expired", row.job_id, row.claim_number)
-        return True
+    def fetch_next_jobs(self, task_types: Sequence[str], limit: int) -> list[JobRecord]:
+        """Claim up to *limit* (1 or more) jobs in one transaction, in the order of the line.
 
-    def _sweep(self) -> bool:
-        """Make claimable what is due; tell whether anything was."""
-        now_ms = self._clock.now_ms()
-        self._next_sweep_at = now_ms + _SWEEP_EVERY_MS
-        due_at = self._store.next_due_at()
-        if due_at is None or due_at > now_ms:
-            return False
-        promoted = self._store.promote(now_ms)
-        return self.recover_expired() + promoted > 0
+        Raises:
+            InvalidJobError: *task_types* is no sequence of texts, or *limit* is below 1.
+        """
+        wanted = checks.checked_task_types(task_types)
+        return self._claiming.fetch(wanted, checks.checked_limit(limit)) if wanted else []
 
-    def _claim(self, task_types: Sequence[str]) -> JobRow | None:
-        return self._store.claim(
-            task_types,
-            now_ms=self._clock.now_ms(),
-            lease_expires_at=self._parts.leases.lease_end_ms(),
-            worker_id=f"{self._parts.worker_id}:{os.getpid()}",
+    def finish_jobs(self, updates: Mapping[str, JobRecordUpdateLike]) -> dict[str, bool]:
+        """Apply updates by job id in one transaction; tells for each what `update_job` would.
+
+        Raises:
+            InvalidJobError: names the position of the first update that cannot be stored; nothing
+                was.
+        """
+        policy = self._parts.policy
+        changes = checks.checked_each(
+            list(updates.values()), lambda update: checks.checked_change(update, policy)
+        )
+        with self._batch("finish_jobs") as batch:
+            return {
+                job_id: isinstance(self._update(batch, job_id, change), Applied | Unchanged)
+                for job_id, change in zip(updates, changes, strict=True)
+            }
+
+    @cached_property
+    def _changes(self) -> Changes:
+        return self._changes_on(self._jobs.store, self._announcer.changed)
+
+    def _changes_on(self, store: JobStore, done: Callable[[Seen, int], object]) -> Changes:
+        return Changes(store, self._claims, self._parts.clock, done)
+
+    @contextmanager
+    def _batch(self, name: str) -> Generator[Changes]:
+        """Change several jobs in one transaction; what was changed is announced after it."""
+        changed: list[tuple[Seen, int]] = []
+        with self._jobs.batch(name) as store:
+            yield self._changes_on(store, lambda seen, now_ms: changed.append((seen, now_ms)))
+        for seen, now_ms in changed:
+            self._announcer.changed(seen, now_ms)
+
+    def _decided(self, job_id: str, decide: Callable[[JobState], Decision]) -> bool:
+        return isinstance(self._changes.change(job_id, decide), Applied | Unchanged)
+
+    def _update(self, changes: Changes, job_id: str, change: Change) -> Outcome:
+        report = self._report(job_id)
+        if not _goes_on(change):
+            reached = max(change.progress or 0, self._throttle.take(job_id))
+            change = replace(change, progress=reached or None)
+        outcome = changes.change(job_id, lambda state: lifecycle.update(state, change, report))
+        if isinstance(outcome, Refused):
+            _LOG.warning("job %s: an update was refused: %s", job_id, outcome.reason)
+        return outcome
+
+    def _report(self, job_id: str) -> Report:
+        return Report(
+            held_claim=self._claims.number(job_id),
+            now_ms=self._parts.clock.now_ms(),
+            retry=self._parts.policy.retry,
+            jitter=self._parts.jitter(),
         )
 
-    def _claimed(self, row: JobRow) -> JobRecord | None:
-        """Take a claimed row over, or end it where no record can hold it."""
-        record = rows.record_of(row)
-        seen = _seen(row)
-        now_ms = self._clock.now_ms()
-        if isinstance(record, Unreadable):
-            _LOG.error("job %s: %s", row.job_id, record.reason)
-            ended = lifecycle.give_up(seen.state, reason=record.reason, now_ms=now_ms)
-            self._stored(seen, ended, now_ms)
-            return None
-        self._claims.hold(seen)
-        self._parts.leases.watch(self._claims, self._store.database)
-        self._announce(_event(seen, now_ms))
-        return record
-
-    def _change(self, job_id: str, decide: Callable[[JobState], Decision]) -> Outcome:
-        """Decide on the job as it was last seen; where it changed since, look and decide anew."""
+    def _may_wait(self, job_id: str, change: Change) -> bool:
+        """Tell whether this is progress of a claimed job that was kept to be written later."""
         seen = self._claims.get(job_id)
-        while True:
-            if seen is None:
-                row = self._store.read(job_id)
-                if row is None:
-                    self._claims.end(job_id)
-                    return NotFound()
-                seen = _seen(row)
-            decision = decide(seen.state)
-            if not isinstance(decision, Applied):
-                return decision
-            if self._stored(seen, decision.state, self._clock.now_ms()):
-                return decision
-            seen = None
-
-    def _stored(self, seen: Seen, state: JobState, now_ms: int) -> bool:
-        """Store and announce *state*, unless the job is no longer as it was seen."""
-        stored = self._store.store(seen.job_id, seen.state, state, now_ms)
-        if stored is None:
+        if seen is None or change.progress is None or change != Change(progress=change.progress):
             return False
-        now_seen = Seen(seen.job_id, seen.task_type, stored)
-        self._remember(now_seen)
-        self._announce(_event(now_seen, now_ms))
-        return True
+        if seen.state.progress >= change.progress or self._jobs.database.is_bound_to_thread:
+            return False
+        return not self._throttle.admits(job_id, change.progress)
 
-    def _remember(self, seen: Seen) -> None:
-        held = self._claims.number(seen.job_id)
-        if held is None:
-            return
-        if seen.state.claim_number != held:
-            self._claims.lose(seen.job_id, held)
-        elif lifecycle.is_final(seen.state):
-            self._claims.end(seen.job_id)
-        else:
-            self._claims.hold(seen)
-
-    def _announce(self, event: JobEvent) -> None:
-        """Tell the world; what is committed stays so, whatever a broadcaster does."""
-        try:
-            self._parts.broadcaster.publish(event)
-        except Exception:  # noqa: BLE001  # anybody's broadcaster: what it raises is logged
-            _LOG.exception("job %s: event %d was not announced", event.job_id, event.seq)
+    def _write_late_progress(self, job_id: str, progress: int) -> None:
+        """Write what was held back; what the worker must know, its next report tells it."""
+        self._update(self._changes, job_id, Change(progress=progress))
 
 
-def _seen(row: JobRow) -> Seen:
-    return Seen(row.job_id, row.task_type, rows.state_of(row))
+def _goes_on(change: Change) -> bool:
+    return change.status in {None, JobStatus.processing}
 
 
-def _event(seen: Seen, now_ms: int) -> JobEvent:
-    return JobEvent(
-        job_id=seen.job_id,
-        event_type=seen.state.status,
-        timestamp=now_ms,
-        progress=seen.state.progress,
-        task_type=seen.task_type,
-        seq=seen.state.event_seq,
-    )
+def _stop_the_worker(job_id: str, refused: Refused) -> None:
+    if refused.refusal is Refusal.lost:
+        raise JobLost(f"job {job_id!r}: {refused.reason}; stop working on it")
+    if refused.refusal is Refusal.cancelled:
+        raise JobCancelled(f"job {job_id!r} was {refused.reason}; stop working on it")

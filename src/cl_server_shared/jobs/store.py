@@ -1,14 +1,16 @@
 """Carries out what was decided: each method runs one statement, or the same one again."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from typing import Final, final
 
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from cl_server_shared.database import Database, DatabaseOptions, Row, Statement, Values, database_of
+from cl_server_shared.database import Database, DatabaseOptions, Execute, Row, Values, database_of
 from cl_server_shared.errors import DatabaseError
 from cl_server_shared.jobs import statements
 from cl_server_shared.jobs.lifecycle import JobState
@@ -20,24 +22,50 @@ _EXPIRED_AT_ONCE: Final = 100
 
 
 @final
-class JobStore:
-    """The table `jobs`, reached through the engine of a session factory at the first call.
+class JobDatabase:
+    """The database of a session factory, reached at the first call.
+
+    Args:
+        session_factory: bound to the database's engine.
+        options: how the database is used; the first repository of an engine decides.
 
     Raises:
-        DatabaseError: from every method: the database failed, or cannot be used.
+        DatabaseError: from every call: the database failed, or cannot be used.
     """
 
     def __init__(self, session_factory: sessionmaker[Session], options: DatabaseOptions) -> None:
         self._session_factory: Final = session_factory
         self._options: Final = options
-        self._found: Database | None = None
 
-    @property
+    @cached_property
     def database(self) -> Database:
         """The database that the session factory is bound to."""
-        if self._found is None:
-            self._found = database_of(_engine_of(self._session_factory), self._options)
-        return self._found
+        return database_of(_engine_of(self._session_factory), self._options)
+
+    @cached_property
+    def store(self) -> "JobStore":
+        """The jobs, each call its own transaction."""
+        return JobStore(self.database.execute, self.database.dialect.name)
+
+    @contextmanager
+    def batch(self, name: str) -> Generator["JobStore"]:
+        """The jobs, all calls in a `with` block one transaction."""
+        with self.database.transaction(name) as execute:
+            yield JobStore(execute, self.database.dialect.name)
+
+
+@final
+class JobStore:
+    """The table `jobs`.
+
+    Args:
+        execute: runs a statement.
+        dialect: `sqlite` or `postgresql`.
+    """
+
+    def __init__(self, execute: Execute, dialect: str) -> None:
+        self._run: Final = execute
+        self._dialect: Final = dialect
 
     def add(self, row: Values) -> bool:
         """Insert a row; False if its job_id exists."""
@@ -71,7 +99,7 @@ class JobStore:
         """Claim the first waiting job of these types, or tell that none waits."""
         lease = {"now": now_ms, "lease_expires_at": lease_expires_at, "worker_id": worker_id}
         row = self._claim_of(task_types, lease)
-        if row is not None or self.database.dialect.name == "sqlite":
+        if row is not None or self._dialect == "sqlite":
             return row
         return self._look_again(task_types, lease)
 
@@ -110,9 +138,6 @@ class JobStore:
         """Return jobs whose lease has ended, the longest ended first, at most 100."""
         values = {"now": now_ms, "limit": _EXPIRED_AT_ONCE}
         return [_row(found) for found in self._run(statements.EXPIRED, values)]
-
-    def _run(self, statement: Statement, values: Values) -> Sequence[Row]:
-        return self.database.execute(statement, values)
 
 
 def _engine_of(session_factory: sessionmaker[Session]) -> Engine:

@@ -23,15 +23,17 @@ Name = Annotated[
 """1 to 255 characters, none of them a control character (Unicode category Cc)."""
 
 
-def _storable(text: object) -> object:
+def storable_text(text: str) -> str:
     """Make a message storable: a failure must not be lost because its text is odd.
 
     NUL becomes U+FFFD (PostgreSQL stores none); lone surrogates, as in names of undecodable files,
     become their escapes.
     """
-    if not isinstance(text, str):
-        return text
     return text.encode(errors="backslashreplace").decode().replace("\0", "\ufffd")
+
+
+def _storable(value: object) -> object:
+    return storable_text(value) if isinstance(value, str) else value
 
 
 Message = Annotated[str, BeforeValidator(_storable)]

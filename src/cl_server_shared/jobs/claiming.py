@@ -1,0 +1,119 @@
+"""Claiming: the next jobs in line, and before them whatever has become due."""
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import Final, final
+
+from cl_server_shared.jobs import lifecycle, rows
+from cl_server_shared.jobs.announcing import Announcer
+from cl_server_shared.jobs.changes import Changes, seen_in
+from cl_server_shared.jobs.claims import Claims, Seen
+from cl_server_shared.jobs.lifecycle import Applied
+from cl_server_shared.jobs.parts import RepositoryParts
+from cl_server_shared.jobs.rows import JobRow, Unreadable
+from cl_server_shared.jobs.store import JobDatabase, JobStore
+from cl_server_shared.models import JobRecord
+
+_LOG: Final = logging.getLogger(__name__)
+_SWEEP_EVERY_MS: Final = 250
+
+
+@final
+class Claiming:
+    """Claims for one repository.
+
+    Args:
+        jobs: where the jobs are.
+        claims: remembers what was claimed.
+        announcer: takes note of it.
+        parts: the repository's collaborators.
+    """
+
+    def __init__(
+        self, jobs: JobDatabase, claims: Claims, announcer: Announcer, parts: RepositoryParts
+    ) -> None:
+        self._jobs: Final = jobs
+        self._claims: Final = claims
+        self._announcer: Final = announcer
+        self._parts: Final = parts
+        self._next_sweep_at: int = 0
+
+    def fetch(self, task_types: Sequence[str], limit: int) -> list[JobRecord]:
+        """Claim up to *limit* jobs in line; none only if none of these types can be claimed."""
+        if self._parts.clock.now_ms() >= self._next_sweep_at:
+            self._sweep()
+        while True:
+            taken = self._take(task_types, limit)
+            if taken or not self._sweep():
+                return taken
+
+    def recover_expired(self) -> int:
+        """Recover every job whose lease has ended; return how many."""
+        recovered = 0
+        while expired := self._jobs.store.expired(self._parts.clock.now_ms()):
+            recovered += sum(self._recover(row) for row in expired)
+        return recovered
+
+    def _take(self, task_types: Sequence[str], limit: int) -> list[JobRecord]:
+        if limit == 1:
+            taken = self._take_from(self._jobs.store, task_types, limit)
+        else:
+            with self._jobs.batch("fetch_next_jobs") as store:
+                taken = self._take_from(store, task_types, limit)
+        now_ms = self._parts.clock.now_ms()
+        for seen, _ in taken:
+            self._announcer.claimed(seen, now_ms)
+        if taken:
+            self._parts.leases.watch(self._claims, self._jobs.database)
+        return [record for _, record in taken]
+
+    def _take_from(
+        self, store: JobStore, task_types: Sequence[str], limit: int
+    ) -> list[tuple[Seen, JobRecord]]:
+        taken: list[tuple[Seen, JobRecord]] = []
+        while len(taken) < limit and (row := self._claim(store, task_types)) is not None:
+            record = rows.record_of(row)
+            if isinstance(record, Unreadable):
+                self._end_unreadable(store, row, record.reason)
+            else:
+                taken.append((seen_in(row), record))
+        return taken
+
+    def _claim(self, store: JobStore, task_types: Sequence[str]) -> JobRow | None:
+        return store.claim(
+            task_types,
+            now_ms=self._parts.clock.now_ms(),
+            lease_expires_at=self._parts.leases.lease_end_ms(),
+            worker_id=f"{self._parts.worker_id}:{os.getpid()}",
+        )
+
+    def _end_unreadable(self, store: JobStore, row: JobRow, reason: str) -> None:
+        """End a row that other code broke, so that it does not block the line."""
+        _LOG.error("job %s: %s", row.job_id, reason)
+        seen, now_ms = seen_in(row), self._parts.clock.now_ms()
+        ended = lifecycle.give_up(seen.state, reason=reason, now_ms=now_ms)
+        self._changes(store).store(seen, ended)
+
+    def _recover(self, row: JobRow) -> bool:
+        seen = seen_in(row)
+        decision = lifecycle.recover(seen.state, now_ms=self._parts.clock.now_ms())
+        if not isinstance(decision, Applied):
+            return False
+        if not self._changes(self._jobs.store).store(seen, decision.state):
+            return False
+        _LOG.warning("job %s: claim %d expired", row.job_id, row.claim_number)
+        return True
+
+    def _changes(self, store: JobStore) -> Changes:
+        return Changes(store, self._claims, self._parts.clock, self._announcer.changed)
+
+    def _sweep(self) -> bool:
+        """Make claimable what is due; tell whether anything was."""
+        now_ms = self._parts.clock.now_ms()
+        self._next_sweep_at = now_ms + _SWEEP_EVERY_MS
+        due_at = self._jobs.store.next_due_at()
+        if due_at is None or due_at > now_ms:
+            return False
+        promoted = self._jobs.store.promote(now_ms)
+        return self.recover_expired() + promoted > 0

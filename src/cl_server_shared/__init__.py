@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from cl_server_shared.job_storage import JobStorageService
     from cl_server_shared.models import (
         JobEvent,
+        JobFilter,
+        JobPage,
         JobRecord,
         JobRecordUpdate,
         JobStatus,
@@ -40,7 +42,9 @@ __all__ = [
     "InvalidPathError",
     "JobCancelled",
     "JobEvent",
+    "JobFilter",
     "JobLost",
+    "JobPage",
     "JobRecord",
     "JobRecordUpdate",
     "JobRepositoryService",
@@ -66,7 +70,15 @@ _HOMES: Final = {
         "SchemaError",
     ),
     "job_storage": ("JobStorageService",),
-    "models": ("JobEvent", "JobRecord", "JobRecordUpdate", "JobStatus", "SavedJobFile"),
+    "models": (
+        "JobEvent",
+        "JobFilter",
+        "JobPage",
+        "JobRecord",
+        "JobRecordUpdate",
+        "JobStatus",
+        "SavedJobFile",
+    ),
     "shared_db": ("JobRepositoryService",),
 }
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}

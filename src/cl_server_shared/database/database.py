@@ -9,8 +9,9 @@ from functools import partial
 from typing import Final, final
 from weakref import WeakKeyDictionary, finalize, ref
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import SingletonThreadPool
 
 from cl_server_shared.database.connections import (
@@ -65,6 +66,23 @@ class Database:
         with self._lent(statement.name) as (_, connection):
             return self._run(connection, statement, values)
 
+    def execute_on(
+        self, connection: Connection, statement: Statement, values: Values
+    ) -> Sequence[Row]:
+        """Run *statement* in the transaction of a caller's connection.
+
+        Raises:
+            DatabaseError: the database refused it or failed.
+        """
+        bound = statement.bind(self.dialect, values)
+        try:
+            result = connection.exec_driver_sql(
+                statement.text(self.dialect), bound if isinstance(bound, tuple) else dict(bound)
+            )
+            return [tuple(row) for row in result] if result.returns_rows else ()
+        except DBAPIError as error:
+            raise DatabaseError(f"{statement.name}: the database failed: {error}") from error
+
     @contextmanager
     def transaction(self, name: str) -> Generator[Execute]:
         """Run the statements of a `with` block as one transaction, called *name* in messages.
@@ -81,7 +99,8 @@ class Database:
 
     @contextmanager
     def _lent(self, name: str) -> Generator[tuple[Connections, DBAPIConnection]]:
-        connections = self._ready()
+        self.prepare()
+        connections = self._connections
         try:
             connection = connections.acquire()
             try:
@@ -109,7 +128,12 @@ class Database:
         self._preparing = threading.Lock()
         self._prepared = False
 
-    def _ready(self) -> Connections:
+    def prepare(self) -> None:
+        """Complete the schema, if this process has not done so yet.
+
+        Raises:
+            SchemaError: tables are missing, and may not be made.
+        """
         if self._pid != os.getpid():
             self._leave_the_parents_connections()
         if not self._prepared:
@@ -117,7 +141,6 @@ class Database:
                 if not self._prepared:
                     require_schema(living(self._engine), may_upgrade=self._options.may_upgrade)
                     self._prepared = True
-        return self._connections
 
     def _leave_the_parents_connections(self) -> None:
         """Keep a parent's connections unused and open, for closing them would end its sessions.

@@ -1,5 +1,6 @@
 """The network thread of one MQTT connection."""
 
+import codecs
 import logging
 import random
 import selectors
@@ -69,6 +70,7 @@ class NetworkLoop:
         Raises:
             RuntimeError: the system or an interpreter that is ending gives no more threads.
         """
+        codecs.lookup("idna")  # else imported while connecting, and left in halves by a fork then
         self._thread.start()
 
     def wake(self) -> None:
@@ -100,7 +102,7 @@ class NetworkLoop:
             if time.monotonic() - started > _STABLE_SECONDS:
                 self._delay_seconds = _MIN_DELAY_SECONDS
             self._pause()
-        session.client.disconnect()
+        session.end()
         self._backlog.abandon()
         with self._waking:
             self._waker.close()

@@ -63,6 +63,13 @@ class Session:
             self._follow_subscriptions()
             self._send_waiting()
 
+    def end(self) -> None:
+        """Disconnect, and close the socket also if the broker does not read any more."""
+        self.client.disconnect()
+        left = self.client.socket()
+        if left is not None:
+            left.close()
+
     def _send_waiting(self) -> None:
         while len(self._in_flight) < self._window and (message := self._backlog.take()):
             self._follow_subscriptions()  # who subscribed before it was published shall get it

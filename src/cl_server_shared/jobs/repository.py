@@ -10,7 +10,8 @@ from typing import Final, override
 from sqlalchemy.orm import Session, sessionmaker
 
 from cl_server_shared.errors import JobCancelled, JobLost
-from cl_server_shared.jobs import checks, lifecycle, rows
+from cl_server_shared.jobs import checks, lifecycle, rows, search
+from cl_server_shared.jobs.after_commit import after_commit
 from cl_server_shared.jobs.announcing import Announcer
 from cl_server_shared.jobs.changes import Changes, Deferred, Outcome
 from cl_server_shared.jobs.claiming import Claiming
@@ -28,7 +29,7 @@ from cl_server_shared.jobs.lifecycle import (
 from cl_server_shared.jobs.parts import RepositoryParts
 from cl_server_shared.jobs.progress import ProgressThrottle
 from cl_server_shared.jobs.store import JobDatabase, JobStore
-from cl_server_shared.models import JobRecord, JobStatus
+from cl_server_shared.models import JobFilter, JobPage, JobRecord, JobStatus
 from cl_server_shared.protocols import JobRecordLike, JobRecordUpdateLike, JobRepository
 
 _LOG: Final = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ class SqlJobRepository(JobRepository):
         priority: int | None = None,
         *,
         max_retries: int | None = None,
+        session: Session | None = None,
     ) -> bool:
         """Store a new job; False: that job_id exists and nothing was changed.
 
@@ -73,6 +75,8 @@ class SqlJobRepository(JobRepository):
             created_by: whose job it is.
             priority: a signed 64-bit integer, 0 by default; the highest is served first.
             max_retries: tries after the first, 0 or more; `JOB_MAX_RETRIES` by default.
+            session: a session of the same database: the job exists, and is announced, exactly if
+                its transaction commits. Without it the job is committed at once.
 
         Raises:
             InvalidJobError: an argument cannot be stored.
@@ -80,6 +84,8 @@ class SqlJobRepository(JobRepository):
         policy, now_ms = self._parts.policy, self._parts.clock.now_ms()
         row = rows.new_row(checks.checked_record(job), now_ms=now_ms, policy=policy)
         row |= checks.checked_terms(created_by, priority, max_retries, policy)
+        if session is not None:
+            return self._add_in(session, row)
         if not self._jobs.store.add(row):
             return False
         self._announcer.tell(rows.event_of_new(row))
@@ -222,6 +228,70 @@ class SqlJobRepository(JobRepository):
                 job_id: isinstance(self._update(batch, job_id, change), Applied | Unchanged)
                 for job_id, change in zip(updates, changes, strict=True)
             }
+
+    def find_jobs(
+        self, jobs: JobFilter | None = None, *, limit: int = 100, after: str | None = None
+    ) -> JobPage:
+        """Find jobs, the newest first, a page at a time.
+
+        Args:
+            jobs: which jobs; all by default.
+            limit: how many at most, 1 or more.
+            after: the `next` of the page before; None for the first page.
+
+        Raises:
+            InvalidJobError: *limit* is below 1, or *after* is no token of this filter.
+        """
+        conditions = search.conditions_of(JobFilter() if jobs is None else jobs)
+        place = {} if after is None else {"before_id": search.place_of(conditions, after)}
+        wanted = checks.checked_limit(limit)
+        found = self._jobs.store.find({**conditions, **place}, wanted)
+        is_last = len(found) < wanted
+        return JobPage(
+            tuple(rows.readable(row) for _, row in found),
+            None if is_last else search.page_token(conditions, found[-1][0]),
+        )
+
+    def count_jobs(self) -> dict[str, dict[str, int]]:
+        """Return how many jobs there are, by status and within it by task type."""
+        counts: dict[str, dict[str, int]] = {}
+        for status, task_type, number in self._jobs.store.count():
+            counts.setdefault(status, {})[task_type] = number
+        return counts
+
+    def purge_finished(
+        self, before_ms: int, limit: int, remove_files: Callable[[str], object]
+    ) -> list[str]:
+        """Remove jobs that ended before a time, each row together with its files.
+
+        The row is locked, found to be finished still, and gone for good only when its files are: a
+        job that was retried meanwhile keeps both. Returns the ids of the jobs removed.
+
+        Args:
+            before_ms: the time, in milliseconds since the epoch.
+            limit: how many jobs at most, 1 or more; the oldest first.
+            remove_files: removes a job's files, such as `storage.remove`; what it raises leaves
+                that job's row and ends the purge.
+
+        Raises:
+            InvalidJobError: *limit* is below 1.
+        """
+        ids = self._jobs.store.finished(before_ms, checks.checked_limit(limit))
+        return [job_id for job_id in ids if self._purge(job_id, before_ms, remove_files)]
+
+    def _purge(self, job_id: str, before_ms: int, remove_files: Callable[[str], object]) -> bool:
+        with self._jobs.batch("purge_finished") as store:
+            if not store.delete_finished(job_id, before_ms):
+                return False
+            remove_files(job_id)
+        self._claims.end(job_id)
+        return True
+
+    def _add_in(self, session: Session, row: dict[str, object]) -> bool:
+        if not self._jobs.in_session(session).add(row):
+            return False
+        after_commit(session, lambda: self._announcer.tell(rows.event_of_new(row)))
+        return True
 
     @cached_property
     def _changes(self) -> Changes:

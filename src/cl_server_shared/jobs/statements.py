@@ -37,6 +37,9 @@ from cl_server_shared.jobs.rows import JobRow
 
 _ID: Final[ColumnElement[str]] = bindparam("job_id", type_=String())
 _NOW: Final[ColumnElement[int]] = bindparam("now", type_=BigInteger())
+_BEFORE: Final[ColumnElement[int]] = bindparam("before", type_=BigInteger())
+_COMPLETED: Final[ColumnElement[str]] = literal_column("'completed'", String())
+_ERROR: Final[ColumnElement[str]] = literal_column("'error'", String())
 _ONE: Final[ColumnElement[int]] = literal_column("1", Integer())
 _ZERO: Final[ColumnElement[int]] = literal_column("0", Integer())
 _JSON_COLUMNS: Final = frozenset({"params", "output"})
@@ -86,7 +89,7 @@ def _parameters(columns: tuple[str, ...], dialect: str) -> dict[str, ColumnEleme
     return {name: _parameter(name, dialect) for name in columns}
 
 
-def _columns(jobs: FromClause) -> list[ColumnElement[object]]:
+def job_columns(jobs: FromClause) -> list[ColumnElement[object]]:
     """Select what a `JobRow` holds, in its order."""
     return [_readable(jobs.c[name]) for name in JobRow._fields]
 
@@ -95,7 +98,7 @@ def _readable(column: ColumnElement[object]) -> ColumnElement[object]:
     return cast(column, Text()) if column.key in _JSON_COLUMNS else column
 
 
-def _each(dialect: str, name: str) -> FromClause:
+def json_texts(dialect: str, name: str) -> FromClause:
     """Read the texts of a JSON array parameter as rows with one column, `value`.
 
     The same SQL text serves any number of values, which a list of parameters would not.
@@ -138,7 +141,7 @@ def _add(dialect: str) -> ClauseElement:
 
 
 def _read(_dialect: str) -> ClauseElement:
-    return select(*_columns(JOBS)).where(JOBS.c.job_id == _ID)
+    return select(*job_columns(JOBS)).where(JOBS.c.job_id == _ID)
 
 
 def _delete(_dialect: str) -> ClauseElement:
@@ -159,7 +162,7 @@ def _claim(dialect: str) -> ClauseElement:
         "event_seq": JOBS.c.event_seq + _ONE,
     }
     claim = update(JOBS).where(JOBS.c.id == first).values(claimed)
-    return claim.returning(*_columns(JOBS))  # pyright: ignore[reportUnknownVariableType]  # 18 columns are more than its overloads name
+    return claim.returning(*job_columns(JOBS))  # pyright: ignore[reportUnknownVariableType]  # 18 columns are more than its overloads name
 
 
 def _head(types: FromClause) -> Select[*tuple[object, ...]]:
@@ -172,7 +175,7 @@ def _head(types: FromClause) -> Select[*tuple[object, ...]]:
 
 
 def _first_waiting_sqlite() -> ScalarSelect[int]:
-    types = _each("sqlite", "task_types")
+    types = json_texts("sqlite", "task_types")
     head = _head(types)
     head_id = head.with_only_columns(head.selected_columns.id).scalar_subquery()
     heads = select(head_id.label("id")).select_from(types).subquery("heads")
@@ -194,7 +197,7 @@ def _first_waiting_postgresql() -> ScalarSelect[int]:
     Differs because several processes write at once here: were the head of every type locked, a
     second worker would skip jobs that the first does not take, and answer "none" while they wait.
     """
-    types = _each("postgresql", "task_types")
+    types = json_texts("postgresql", "task_types")
     jobs = JOBS.alias("waiting")
     first_type = _types_in_line(types).limit(_ONE).offset(_ZERO).scalar_subquery()
     return (
@@ -209,7 +212,7 @@ def _first_waiting_postgresql() -> ScalarSelect[int]:
 
 
 def _waiting_types(dialect: str) -> ClauseElement:
-    return _types_in_line(_each(dialect, "task_types"))
+    return _types_in_line(json_texts(dialect, "task_types"))
 
 
 def _store(dialect: str) -> ClauseElement:
@@ -248,7 +251,7 @@ def _promote(_dialect: str) -> ClauseElement:
 
 def _expired(_dialect: str) -> ClauseElement:
     return (
-        select(*_columns(JOBS))
+        select(*job_columns(JOBS))
         .where(
             JOBS.c.status == PROCESSING,
             JOBS.c.lease_expires_at <= _NOW,
@@ -281,6 +284,32 @@ def _claim_pairs(dialect: str) -> Select[str, int]:
     return select(cast(pairs.c.key, String()), cast(pairs.c.value, BigInteger()))
 
 
+def _count(_dialect: str) -> ClauseElement:
+    return select(JOBS.c.status, JOBS.c.task_type, func.count()).group_by(
+        JOBS.c.status, JOBS.c.task_type
+    )
+
+
+def _finished(_dialect: str) -> ClauseElement:
+    """Find jobs that ended before a time, along the index on `created_at`: none ended earlier."""
+    return (
+        select(JOBS.c.job_id)
+        .where(JOBS.c.created_at < _BEFORE, _has_ended())
+        .order_by(JOBS.c.created_at)
+        .limit(bindparam("limit", type_=Integer()))
+        .offset(_ZERO)
+    )
+
+
+def _delete_finished(_dialect: str) -> ClauseElement:
+    return delete(JOBS).where(JOBS.c.job_id == _ID, _has_ended()).returning(JOBS.c.job_id)
+
+
+def _has_ended() -> ColumnElement[bool]:
+    ended_at = func.coalesce(JOBS.c.completed_at, JOBS.c.created_at)
+    return and_(JOBS.c.status.in_((_COMPLETED, _ERROR)), ended_at < _BEFORE)
+
+
 ADD: Final = Statement("add_job", _add)
 READ: Final = Statement("get_job", _read)
 DELETE: Final = Statement("delete_job", _delete)
@@ -292,3 +321,6 @@ DUE: Final = Statement("find what is due", _due)
 PROMOTE: Final = Statement("make delayed jobs available", _promote)
 RENEW: Final = Statement("renew leases", _renew)
 EXPIRED: Final = Statement("find expired leases", _expired)
+COUNT: Final = Statement("count_jobs", _count)
+FINISHED: Final = Statement("find finished jobs", _finished)
+DELETE_FINISHED: Final = Statement("purge_finished", _delete_finished)

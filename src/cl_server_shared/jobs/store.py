@@ -4,7 +4,7 @@ import json
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Final, final
 
 from sqlalchemy import Engine
@@ -15,6 +15,7 @@ from cl_server_shared.errors import DatabaseError
 from cl_server_shared.jobs import statements
 from cl_server_shared.jobs.lifecycle import JobState
 from cl_server_shared.jobs.rows import JobRow
+from cl_server_shared.jobs.search import find_statement
 from cl_server_shared.models import Job
 
 _LOOKS_BEFORE_EMPTY: Final = 20
@@ -47,6 +48,18 @@ class JobDatabase:
         """The jobs, each call its own transaction."""
         return JobStore(self.database.execute, self.database.dialect.name)
 
+    def in_session(self, session: Session) -> "JobStore":
+        """The jobs, as part of a caller's own transaction.
+
+        Raises:
+            DatabaseError: the session belongs to another database.
+        """
+        self.database.prepare()
+        connection = session.connection(bind_arguments={"mapper": Job})
+        if connection.engine.url != _engine_of(self._session_factory).url:
+            raise DatabaseError("the session belongs to another database than the repository")
+        return JobStore(partial(self.database.execute_on, connection), self.database.dialect.name)
+
     @contextmanager
     def batch(self, name: str) -> Generator["JobStore"]:
         """The jobs, all calls in a `with` block one transaction."""
@@ -78,6 +91,27 @@ class JobStore:
     def delete(self, job_id: str) -> bool:
         """Remove a job's row; False if there is none."""
         return bool(self._run(statements.DELETE, {"job_id": job_id}))
+
+    def find(self, conditions: dict[str, object], limit: int) -> list[tuple[int, JobRow]]:
+        """Return the newest *limit* jobs that meet *conditions*, with their row ids."""
+        found = self._run(find_statement(frozenset(conditions)), {**conditions, "limit": limit})
+        return [(_integer(row_id), _row(tuple(rest))) for row_id, *rest in found]
+
+    def count(self) -> list[tuple[str, str, int]]:
+        """Return status, task type and number of jobs, for each pair of which there are any."""
+        return [
+            (str(status), str(task_type), _integer(number))
+            for status, task_type, number in self._run(statements.COUNT, {})
+        ]
+
+    def finished(self, before: int, limit: int) -> list[str]:
+        """Return ids of jobs that ended before a time (ms), the oldest first."""
+        found = self._run(statements.FINISHED, {"before": before, "limit": limit})
+        return [str(job_id) for (job_id,) in found]
+
+    def delete_finished(self, job_id: str, before: int) -> bool:
+        """Remove a job's row, if it ended before a time (ms)."""
+        return bool(self._run(statements.DELETE_FINISHED, {"job_id": job_id, "before": before}))
 
     def store(self, job_id: str, seen: JobState, state: JobState, now_ms: int) -> JobState | None:
         """Store *state*, if the row still is as it was *seen*; return it with its new `event_seq`.

@@ -6,6 +6,7 @@ Importable on its own: it needs no environment, broker, container or web framewo
 from cl_server_shared.models.base import Base
 from cl_server_shared.models.event import JobEvent
 from cl_server_shared.models.job import Job, JobRecord, JobRecordUpdate, JobStatus
+from cl_server_shared.models.page import JobFilter, JobPage
 from cl_server_shared.models.queue import QueueEntry
 from cl_server_shared.models.saved_file import SavedJobFile
 
@@ -13,6 +14,8 @@ __all__ = [
     "Base",
     "Job",
     "JobEvent",
+    "JobFilter",
+    "JobPage",
     "JobRecord",
     "JobRecordUpdate",
     "JobStatus",

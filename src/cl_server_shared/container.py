@@ -31,7 +31,7 @@ from cl_server_shared.jobs.parts import RepositoryParts
 from cl_server_shared.jobs.policy import JobPolicy
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.jobs.retry import RetryPolicy
-from cl_server_shared.protocols import Broadcaster, Clock, JobRepository, JobStorage
+from cl_server_shared.protocols import Broadcaster, Clock, JobManagement, JobStorage
 
 
 def _database_url(settings: Settings) -> str:
@@ -104,11 +104,11 @@ def _parts(
 
 def _job_repository(
     session_factory: sessionmaker[Session], parts: RepositoryParts
-) -> JobRepository:
+) -> JobManagement:
     return SqlJobRepository(session_factory, parts)
 
 
-def _async_job_repository(job_repository: JobRepository) -> AsyncJobRepository:
+def _async_job_repository(job_repository: JobManagement) -> AsyncJobRepository:
     return AsyncJobRepository(job_repository)
 
 
@@ -166,7 +166,7 @@ class Container(containers.DeclarativeContainer):
     repository_parts: providers.Provider[RepositoryParts] = providers.ThreadSafeSingleton(
         _parts, settings, broadcaster, clock, leases
     )
-    job_repository: providers.Provider[JobRepository] = providers.ThreadSafeSingleton(
+    job_repository: providers.Provider[JobManagement] = providers.ThreadSafeSingleton(
         _job_repository, session_factory, repository_parts
     )
     async_job_repository: providers.Provider[AsyncJobRepository] = providers.ThreadSafeSingleton(

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
-from cl_server_shared.models import JobEvent, JobRecord, SavedJobFile
+from cl_server_shared.models import JobEvent, JobFilter, JobPage, JobRecord, SavedJobFile
 
 
 class Clock(Protocol):
@@ -83,6 +83,54 @@ class JobRepository(Protocol):
 
     def delete_job(self, job_id: str) -> bool:
         """Remove the row; False if there is none of that id."""
+        ...
+
+
+class JobManagement(JobRepository, Protocol):
+    """A repository with all that stores, workers and operators need beside the five verbs."""
+
+    def add_jobs(self, jobs: Sequence[JobRecordLike], created_by: str | None = None) -> list[bool]:
+        """Store new jobs in one transaction; tells for each whether its job_id was new."""
+        ...
+
+    def fetch_next_jobs(self, task_types: Sequence[str], limit: int) -> list[JobRecord]:
+        """Claim up to *limit* (1 or more) jobs in one transaction, in the order of the line."""
+        ...
+
+    def finish_jobs(self, updates: Mapping[str, JobRecordUpdateLike]) -> dict[str, bool]:
+        """Apply updates by job id in one transaction; tells for each what `update_job` would."""
+        ...
+
+    def cancel_job(self, job_id: str, reason: str) -> bool:
+        """End a job as `error` with *reason*; False if it is final or there is none of that id."""
+        ...
+
+    def release_job(self, job_id: str) -> bool:
+        """Put a running job back into the line, without counting a try."""
+        ...
+
+    def retry_job(self, job_id: str) -> bool:
+        """Put a job that ended, or waits for its next try, into the line with all its tries."""
+        ...
+
+    def recover_expired(self) -> int:
+        """Recover jobs whose lease has ended; returns how many."""
+        ...
+
+    def find_jobs(
+        self, jobs: JobFilter | None = None, *, limit: int = 100, after: str | None = None
+    ) -> JobPage:
+        """Find jobs, the newest first, a page of *limit* (1 or more) at a time."""
+        ...
+
+    def count_jobs(self) -> dict[str, dict[str, int]]:
+        """Return how many jobs there are, by status and within it by task type."""
+        ...
+
+    def purge_finished(
+        self, before_ms: int, limit: int, remove_files: Callable[[str], object]
+    ) -> list[str]:
+        """Remove up to *limit* jobs that ended before a time (ms), with their files."""
         ...
 
 

@@ -3,7 +3,7 @@
 from cl_server_shared.database.connections import DatabaseOptions
 from cl_server_shared.database.database import Database, Execute, database_of
 from cl_server_shared.database.engine import make_engine, make_session_factory
-from cl_server_shared.database.schema import JOBS, PROCESSING, QUEUED, upgrade
+from cl_server_shared.database.schema import JOBS, PROCESSING, QUEUED, include_object, upgrade
 from cl_server_shared.database.statement import Row, Statement, Values
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Statement",
     "Values",
     "database_of",
+    "include_object",
     "make_engine",
     "make_session_factory",
     "upgrade",

@@ -56,6 +56,10 @@ class Connections(Protocol):
         """Take back a connection that failed, and undo what it began."""
         ...
 
+    def read_any_text(self) -> None:
+        """From now on read text that is no UTF-8, instead of failing on its row (SQLite)."""
+        ...
+
     def close(self) -> None:
         """Close what is not lent."""
         ...
@@ -82,6 +86,7 @@ class PrivateConnections(Connections):
         self._options = options
         self._idle: deque[DBAPIConnection] = deque()
         self._places = threading.BoundedSemaphore(_most_connections(engine))
+        self._reads_any_text = False
         self._kept = 0 if isinstance(engine.pool, NullPool) else _UNBOUNDED
 
     @override
@@ -121,6 +126,11 @@ class PrivateConnections(Connections):
             self._places.release()
 
     @override
+    def read_any_text(self) -> None:
+        self._reads_any_text = True
+        self.close()
+
+    @override
     def close(self) -> None:
         while self._idle:
             self._idle.pop().close()
@@ -140,6 +150,8 @@ class PrivateConnections(Connections):
         engine.dialect.set_isolation_level(connection, "AUTOCOMMIT")
         if engine.dialect.name == "sqlite":
             _set_up_sqlite(connection, self._options)
+        if self._reads_any_text:
+            _read_any_text(connection)
         return connection
 
 
@@ -202,6 +214,12 @@ class SharedConnection(Connections):
             self._turn.release()
 
     @override
+    def read_any_text(self) -> None:
+        with self._turn:
+            if self._lent is not None:
+                _read_any_text(_raw(self._lent))
+
+    @override
     def close(self) -> None:
         """Give the connection back to the engine, which owns it."""
         if self._lent is not None:
@@ -239,6 +257,15 @@ def _most_connections(engine: Engine) -> int:
         return _UNBOUNDED
     overflow = pool._max_overflow  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # not told otherwise
     return _UNBOUNDED if overflow < 0 or pool.size() == 0 else pool.size() + overflow
+
+
+def _read_any_text(connection: DBAPIConnection) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        connection.text_factory = _any_text
+
+
+def _any_text(stored: bytes) -> str:
+    return stored.decode(errors="surrogateescape")
 
 
 def _set_up_sqlite(connection: DBAPIConnection, options: DatabaseOptions) -> None:

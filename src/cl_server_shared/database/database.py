@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary, finalize, ref
 
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import SingletonThreadPool
 
 from cl_server_shared.database.connections import (
@@ -23,6 +23,7 @@ from cl_server_shared.database.connections import (
 from cl_server_shared.database.schema import require_schema
 from cl_server_shared.database.statement import Row, Statement, Values
 from cl_server_shared.errors import DatabaseError
+from cl_server_shared.forking import renew_after_fork
 
 type Execute = Callable[[Statement, Values], Sequence[Row]]
 """Runs one statement with its values and returns its rows."""
@@ -48,6 +49,7 @@ class Database:
         self._options = options
         self._inherited: list[Connections] = []
         self._start(engine)
+        renew_after_fork(self)
         event.listen(engine, "engine_disposed", self._close)
 
     @property
@@ -63,6 +65,18 @@ class Database:
                 connection broke while it was committing.
             SchemaError: tables are missing, and may not be made.
         """
+        try:
+            return self._execute(statement, values)
+        except DatabaseError as error:
+            if self._reads_any_text or "decode to UTF-8" not in str(error):
+                raise
+        # Other code stored bytes that are no text. Reading them as such costs every statement, so
+        # it begins when it is needed.
+        self._reads_any_text = True
+        self._connections.read_any_text()
+        return self._execute(statement, values)
+
+    def _execute(self, statement: Statement, values: Values) -> Sequence[Row]:
         with self._lent(statement.name) as (_, connection):
             return self._run(connection, statement, values)
 
@@ -75,13 +89,11 @@ class Database:
             DatabaseError: the database refused it or failed.
         """
         bound = statement.bind(self.dialect, values)
-        try:
+        with self._errors_as_ours(statement.name):
             result = connection.exec_driver_sql(
                 statement.text(self.dialect), bound if isinstance(bound, tuple) else dict(bound)
             )
             return [tuple(row) for row in result] if result.returns_rows else ()
-        except DBAPIError as error:
-            raise DatabaseError(f"{statement.name}: the database failed: {error}") from error
 
     @contextmanager
     def transaction(self, name: str) -> Generator[Execute]:
@@ -101,7 +113,7 @@ class Database:
     def _lent(self, name: str) -> Generator[tuple[Connections, DBAPIConnection]]:
         self.prepare()
         connections = self._connections
-        try:
+        with self._errors_as_ours(name):
             connection = connections.acquire()
             try:
                 yield connections, connection
@@ -109,7 +121,12 @@ class Database:
                 connections.discard(connection)
                 raise
             connections.release(connection)
-        except self.dialect.loaded_dbapi.Error as error:
+
+    @contextmanager
+    def _errors_as_ours(self, name: str) -> Generator[None]:
+        try:
+            yield
+        except (self.dialect.loaded_dbapi.Error, SQLAlchemyError) as error:
             raise DatabaseError(f"{name}: the database failed: {error}") from error
 
     def _run(
@@ -122,9 +139,9 @@ class Database:
         return rows
 
     def _start(self, engine: Engine) -> None:
-        self._pid = os.getpid()
         self._connections = connections_for(engine, self._options)
-        finalize(engine, _close_own, self._connections, self._pid)
+        finalize(engine, _close_own, self._connections, os.getpid())
+        self._reads_any_text = False
         self._preparing = threading.Lock()
         self._prepared = False
 
@@ -134,27 +151,28 @@ class Database:
         Raises:
             SchemaError: tables are missing, and may not be made.
         """
-        if self._pid != os.getpid():
-            self._leave_the_parents_connections()
-        if not self._prepared:
-            with self._preparing:
-                if not self._prepared:
-                    require_schema(living(self._engine), may_upgrade=self._options.may_upgrade)
-                    self._prepared = True
+        if self._prepared:
+            return
+        with self._preparing, self._errors_as_ours("prepare the schema"):
+            if not self._prepared:
+                require_schema(living(self._engine), may_upgrade=self._options.may_upgrade)
+                self._prepared = True
 
-    def _leave_the_parents_connections(self) -> None:
-        """Keep a parent's connections unused and open, for closing them would end its sessions.
+    def after_fork(self) -> None:
+        """Keep the parent's connections unused and open, for closing them would end its sessions.
 
         See https://docs.sqlalchemy.org/en/21/core/pooling.html#pooling-multiprocessing and section
         2.6 of https://www.sqlite.org/howtocorrupt.html.
         """
+        engine = self._engine()
+        if engine is None:
+            return
         self._inherited.append(self._connections)
-        engine = living(self._engine)
-        engine.dispose(close=False)
         self._start(engine)
+        engine.dispose(close=False)
 
     def _close(self, _engine: Engine) -> None:
-        _close_own(self._connections, self._pid)
+        self._connections.close()
 
 
 def _close_own(connections: Connections, owner_pid: int) -> None:

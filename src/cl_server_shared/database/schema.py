@@ -19,8 +19,11 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    func,
+    insert,
     inspect,
     literal_column,
+    select,
     text,
     update,
 )
@@ -38,6 +41,9 @@ QUEUED: Final[ColumnElement[str]] = literal_column("'queued'", String())
 PROCESSING: Final[ColumnElement[str]] = literal_column("'processing'", String())
 # Literals, not parameters: a planner uses a partial index only where it can prove that the
 # statement's condition implies the index's (https://www.sqlite.org/partialindex.html, section 3).
+
+SCHEMA_VERSION: Final = 1
+"""Raised when older versions of this library could no longer work on the tables."""
 
 _MAPPED = Base.metadata.tables["jobs"]
 _QUEUE_ENTRIES = Base.metadata.tables["queue_entries"]
@@ -62,12 +68,17 @@ def _jobs_table() -> Table:
 JOBS: Final = _jobs_table()
 """`jobs` with the columns of the mapped `Job` and the repository's own."""
 
+_VERSION: Final = Table(
+    "cl_server_shared_schema", MetaData(), Column("version", BigInteger, primary_key=True)
+)
 _OWN_COLUMNS: Final = tuple(c for c in JOBS.columns if c.name not in _MAPPED.columns)
 
 _waiting = and_(JOBS.c.status == QUEUED, JOBS.c.available_at.is_(None))
 _delayed = and_(JOBS.c.status == QUEUED, JOBS.c.available_at.is_not(None))
 _leased = and_(JOBS.c.status == PROCESSING, JOBS.c.lease_expires_at.is_not(None))
 
+# The status stands in each index too: without statistics SQLite would rather use a service's own
+# index on the status alone, and look at every waiting job.
 _OWN_INDEXES: Final = (
     Index(
         "ix_jobs_waiting",
@@ -77,9 +88,19 @@ _OWN_INDEXES: Final = (
         sqlite_where=_waiting,
         postgresql_where=_waiting,
     ),
-    Index("ix_jobs_delayed", JOBS.c.available_at, sqlite_where=_delayed, postgresql_where=_delayed),
     Index(
-        "ix_jobs_leased", JOBS.c.lease_expires_at, sqlite_where=_leased, postgresql_where=_leased
+        "ix_jobs_delayed",
+        JOBS.c.status,
+        JOBS.c.available_at,
+        sqlite_where=_delayed,
+        postgresql_where=_delayed,
+    ),
+    Index(
+        "ix_jobs_leased",
+        JOBS.c.status,
+        JOBS.c.lease_expires_at,
+        sqlite_where=_leased,
+        postgresql_where=_leased,
     ),
 )
 
@@ -90,9 +111,13 @@ def upgrade(engine: Engine, clock: Clock | None = None) -> None:
     A new database gets `jobs` and `queue_entries`; one of the original library's shape gets the
     repository's columns and indexes, every row as it was. Jobs that older code left `processing`
     with a start time get a lease of one hour: if nobody finishes them by then, they run again.
+
+    Raises:
+        SchemaError: a newer version of this library has changed the tables.
     """
     with engine.connect() as connection:
         _lock(connection)
+        _stamp(connection)
         Base.metadata.create_all(connection, tables=[_MAPPED, _QUEUE_ENTRIES])
         missing = _missing_columns(connection)
         for column in missing:
@@ -104,14 +129,31 @@ def upgrade(engine: Engine, clock: Clock | None = None) -> None:
         connection.commit()
 
 
+def include_object(
+    _item: object, name: str | None, kind: str, reflected: bool, _counterpart: object
+) -> bool:
+    """Tell Alembic's autogenerate to leave what only the repository knows alone.
+
+    For a service's `context.configure(..., include_object=include_object)`; its form is that of
+    https://alembic.sqlalchemy.org/en/latest/api/runtime.html, `EnvironmentContext.configure`.
+    """
+    own = {
+        "table": {_VERSION.name},
+        "column": {column.name for column in _OWN_COLUMNS},
+        "index": {index.name for index in _OWN_INDEXES},
+    }
+    return not (reflected and name in own.get(kind, ()))
+
+
 def require_schema(engine: Engine, *, may_upgrade: bool) -> None:
     """Make sure that the repository's statements will find their columns.
 
     Raises:
         SchemaError: something is missing and *may_upgrade* is False, or a migration tool owns this
-            database and has not made `jobs` yet.
+            database and has not made `jobs` yet, or the tables are newer than this library.
     """
     with engine.connect() as connection:
+        _require_not_newer(connection)
         lacking = _lacking(connection)
         migrated_elsewhere = inspect(connection).has_table("alembic_version")
     if not lacking:
@@ -135,6 +177,24 @@ def _lacking(connection: Connection) -> str:
     wanted += [(str(index.name), indexes) for index in _OWN_INDEXES]
     names = [name for name, present in wanted if name not in present]
     return f"{', '.join(names)} of the table jobs" if names else ""
+
+
+def _require_not_newer(connection: Connection) -> None:
+    if not inspect(connection).has_table(_VERSION.name):
+        return
+    version = connection.scalar(select(func.max(_VERSION.c.version)))
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise SchemaError(
+            f"the tables of {connection.engine.url!r} have version {version}, and this library "
+            f"knows {SCHEMA_VERSION}: install the newer cl-server-shared that changed them"
+        )
+
+
+def _stamp(connection: Connection) -> None:
+    _require_not_newer(connection)
+    _VERSION.create(connection, checkfirst=True)
+    if connection.scalar(select(func.max(_VERSION.c.version))) is None:
+        connection.execute(insert(_VERSION).values(version=SCHEMA_VERSION))
 
 
 def _lock(connection: Connection) -> None:

@@ -35,7 +35,9 @@ def opened_job(jobs: Path, job_id: str, *, make: bool = False) -> Generator[int]
     except FileNotFoundError:
         if not make:
             raise
-        path.mkdir(parents=True, exist_ok=True)
+        # Not exist_ok: it raises if the folder it found is removed before it looks again.
+        with suppress(FileExistsError):
+            path.mkdir(parents=True)
         descriptor = _enter(path)
     try:
         yield descriptor

@@ -1,6 +1,7 @@
 """The way of bytes from any source to a stored file, off the event loop."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
+from contextlib import closing
 from functools import partial
 from inspect import iscoroutinefunction
 from itertools import chain
@@ -38,7 +39,7 @@ async def save_file(target: Target, file: object) -> StagedFile:
     if chunks is None:
         await _save_stream(staged, reader_of(file))
     else:
-        await run_in_thread(partial(_store, staged, chunks))
+        await run_in_thread(partial(_store_and_close, staged, chunks))
     return staged
 
 
@@ -61,8 +62,22 @@ async def _save_awaited(
         await run_in_thread(partial(_store, staged, batch))
     finally:
         if staged.is_open:
-            with CancelScope(shield=True):
-                await run_in_thread(lambda _: staged.close())
+            await _close(staged)
+
+
+def _store_and_close(staged: StagedFile, chunks: Generator[Chunk], checkpoint: Checkpoint) -> None:
+    # A failed loop would leave the generator, and with it the source file, to the collector.
+    with closing(chunks):
+        _store(staged, chunks, checkpoint)
+
+
+async def _close(staged: StagedFile) -> None:
+    try:
+        with CancelScope(shield=True):
+            await run_in_thread(lambda _: staged.close())
+    finally:
+        # A second Task.cancel() of asyncio gets through the shield: then it is closed here.
+        staged.close()
 
 
 def _store(staged: StagedFile, chunks: Iterable[Chunk], checkpoint: Checkpoint) -> None:

@@ -1,7 +1,7 @@
 """What `save` accepts, turned into chunks of bytes."""
 
 import os
-from collections.abc import Awaitable, Buffer, Callable, Iterator
+from collections.abc import Awaitable, Buffer, Callable, Generator
 from io import IOBase
 from os import PathLike
 from pathlib import Path
@@ -21,7 +21,7 @@ class InvalidSourceError(ClServerError, TypeError):
     """What was given to `save` is nothing that bytes can be read from."""
 
 
-def blocking_chunks(file: object) -> Iterator[Chunk] | None:
+def blocking_chunks(file: object) -> Generator[Chunk] | None:
     """Return the bytes of memory, of a path or of Python's own file objects; None of all else.
 
     To be consumed in a worker thread. A path is opened by the first chunk.
@@ -54,7 +54,7 @@ def reader_of(file: object) -> Callable[[int], object]:
     return read
 
 
-def reader_chunks(read: Callable[[int], object]) -> Iterator[Chunk]:
+def reader_chunks(read: Callable[[int], object]) -> Generator[Chunk]:
     """Read a synchronous stream to its end."""
     while chunk := checked_chunk(read(CHUNK_BYTES)):
         yield chunk
@@ -90,14 +90,14 @@ def checked_chunk(chunk: object) -> bytes:
     )
 
 
-def _memory_chunks(data: Buffer) -> Iterator[Chunk]:
+def _memory_chunks(data: Buffer) -> Generator[Chunk]:
     # A copy of what may change; bytes are not copied.
     view = memoryview(bytes(data))
     for start in range(0, len(view), CHUNK_BYTES):
         yield view[start : start + CHUNK_BYTES]
 
 
-def _path_chunks(path: Path) -> Iterator[Chunk]:
+def _path_chunks(path: Path) -> Generator[Chunk]:
     """Read a file into one buffer again and again: a chunk is good until the next is asked for."""
     found = path.stat()
     if not (S_ISREG(found.st_mode) or S_ISDIR(found.st_mode)):

@@ -24,6 +24,11 @@ class Announcer:
         self._claims: Final = claims
         self._broadcaster: Final = broadcaster
 
+    def added(self, event: JobEvent) -> None:
+        """Take note of a new job; what was claimed under its id before was another one."""
+        self._claims.end(event.job_id)
+        self.tell(event)
+
     def claimed(self, seen: Seen, now_ms: int) -> None:
         """Take note of a claim of ours."""
         self._claims.hold(seen)

@@ -1,24 +1,24 @@
 """The repository for event loops: the same calls, each in a worker thread."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final, final
 
 import anyio.to_thread
 
-from cl_server_shared.models import JobRecord
-from cl_server_shared.protocols import JobRecordLike, JobRecordUpdateLike, JobRepository
+from cl_server_shared.models import JobFilter, JobPage, JobRecord
+from cl_server_shared.protocols import JobManagement, JobRecordLike, JobRecordUpdateLike
 
 
 @final
 class AsyncJobRepository:
-    """A `JobRepository` whose calls never hold the event loop (asyncio or trio).
+    """A `JobManagement` whose calls never hold the event loop (asyncio or trio).
 
-    Each method does, returns and raises what the method of the same name in `JobRepository` does.
+    Each method does, returns and raises what the method of the same name there does.
     A call that was cancelled still runs to its end before the cancellation goes on.
     """
 
-    def __init__(self, repository: JobRepository) -> None:
+    def __init__(self, repository: JobManagement) -> None:
         self._repository: Final = repository
 
     async def add_job(
@@ -43,3 +43,40 @@ class AsyncJobRepository:
     async def delete_job(self, job_id: str) -> bool:
         """Remove the row; False if there is none of that id."""
         return await anyio.to_thread.run_sync(self._repository.delete_job, job_id)
+
+    async def add_jobs(
+        self, jobs: Sequence[JobRecordLike], created_by: str | None = None
+    ) -> list[bool]:
+        """Store new jobs in one transaction; tells for each whether its job_id was new."""
+        return await anyio.to_thread.run_sync(self._repository.add_jobs, jobs, created_by)
+
+    async def fetch_next_jobs(self, task_types: Sequence[str], limit: int) -> list[JobRecord]:
+        """Claim up to *limit* (1 or more) jobs in one transaction, in the order of the line."""
+        return await anyio.to_thread.run_sync(self._repository.fetch_next_jobs, task_types, limit)
+
+    async def finish_jobs(self, updates: Mapping[str, JobRecordUpdateLike]) -> dict[str, bool]:
+        """Apply updates by job id in one transaction; tells for each what `update_job` would."""
+        return await anyio.to_thread.run_sync(self._repository.finish_jobs, updates)
+
+    async def cancel_job(self, job_id: str, reason: str) -> bool:
+        """End a job as `error` with *reason*; False if it is final or there is none of that id."""
+        return await anyio.to_thread.run_sync(self._repository.cancel_job, job_id, reason)
+
+    async def release_job(self, job_id: str) -> bool:
+        """Put a running job back into the line, without counting a try."""
+        return await anyio.to_thread.run_sync(self._repository.release_job, job_id)
+
+    async def retry_job(self, job_id: str) -> bool:
+        """Put a job that ended, or waits for its next try, into the line with all its tries."""
+        return await anyio.to_thread.run_sync(self._repository.retry_job, job_id)
+
+    async def find_jobs(
+        self, jobs: JobFilter | None = None, *, limit: int = 100, after: str | None = None
+    ) -> JobPage:
+        """Find jobs, the newest first, a page of *limit* (1 or more) at a time."""
+        call = partial(self._repository.find_jobs, jobs, limit=limit, after=after)
+        return await anyio.to_thread.run_sync(call)
+
+    async def count_jobs(self) -> dict[str, dict[str, int]]:
+        """Return how many jobs there are, by status and within it by task type."""
+        return await anyio.to_thread.run_sync(self._repository.count_jobs)

@@ -1,7 +1,7 @@
 """Read -> decide -> store, if nothing changed meanwhile; else look and decide anew."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, final
 
 from cl_server_shared.jobs import rows
@@ -63,13 +63,13 @@ class Changes:
     def store(self, seen: Seen, state: JobState) -> bool:
         """Store *state*; False if the job is no longer as it was seen."""
         now_ms = self._clock.now_ms()
-        stored = self._store.store(seen.job_id, seen.state, state, now_ms)
+        stored = self._store.store(seen.row_id, seen.state, state, now_ms)
         if stored is None:
             return False
-        self._done(Seen(seen.job_id, seen.task_type, stored), now_ms)
+        self._done(replace(seen, state=stored), now_ms)
         return True
 
 
 def seen_in(row: JobRow) -> Seen:
     """Read a row as the job that it shows."""
-    return Seen(row.job_id, row.task_type, rows.state_of(row))
+    return Seen(row.id, row.job_id, row.task_type, rows.state_of(row))

@@ -77,8 +77,10 @@ def checked_terms(
         InvalidJobError: *created_by* is no text, *priority* no signed 64-bit integer, or
             *max_retries* not in 0 to 2**31 - 1.
     """
-    if created_by is not None and (not isinstance(created_by, str) or "\0" in created_by):
-        raise InvalidJobError(f"created_by {created_by!r} must be text without NUL, or None")
+    if created_by is not None and not _is_storable(created_by):
+        raise InvalidJobError(
+            f"created_by {created_by!r} must be text without NUL and lone surrogates, or None"
+        )
     retries = policy.max_retries if max_retries is None else max_retries
     return {
         "created_by": created_by,
@@ -138,6 +140,10 @@ def json_text(field: str, value: Mapping[str, object], max_bytes: int) -> str:
             "store it as a file of the job and put its path here"
         )
     return text
+
+
+def _is_storable(value: object) -> bool:
+    return isinstance(value, str) and storable_text(value) == value
 
 
 def _integer(name: str, value: object, allowed: range) -> int:

@@ -4,6 +4,7 @@ import threading
 from dataclasses import dataclass
 from typing import Final, final
 
+from cl_server_shared.forking import renew_after_fork
 from cl_server_shared.jobs.lifecycle import JobState
 
 _LOST_CLAIMS_KEPT: Final = 10_000
@@ -11,8 +12,9 @@ _LOST_CLAIMS_KEPT: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A job as this repository last saw it."""
+    """A job as this repository last saw it; *row_id* is its primary key."""
 
+    row_id: int
     job_id: str
     task_type: str
     state: JobState
@@ -27,6 +29,11 @@ class Claims:
     """
 
     def __init__(self) -> None:
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Begin without claims: those of a parent are the parent's."""
         self._lock = threading.Lock()
         self._live: dict[str, Seen] = {}
         self._lost: dict[str, int] = {}

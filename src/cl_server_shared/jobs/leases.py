@@ -2,13 +2,12 @@
 
 import json
 import logging
-import os
 import threading
 from typing import Final, final
 from weakref import WeakKeyDictionary
 
 from cl_server_shared.database import Database
-from cl_server_shared.errors import DatabaseError
+from cl_server_shared.forking import renew_after_fork
 from cl_server_shared.jobs.claims import Claims
 from cl_server_shared.jobs.statements import RENEW
 from cl_server_shared.protocols import Clock
@@ -33,10 +32,11 @@ class LeaseKeeper:
     def __init__(self, *, lease_seconds: float, clock: Clock) -> None:
         self._lease_seconds: Final = lease_seconds
         self._clock: Final = clock
-        self._start()
+        self.after_fork()
+        renew_after_fork(self)
 
-    def _start(self) -> None:
-        self._pid = os.getpid()
+    def after_fork(self) -> None:
+        """Begin without claims and thread: a parent keeps its own alive."""
         self._lock = threading.Lock()
         self._watched: WeakKeyDictionary[Claims, Database] = WeakKeyDictionary()
         self._thread: threading.Thread | None = None
@@ -47,8 +47,6 @@ class LeaseKeeper:
 
     def watch(self, claims: Claims, database: Database) -> None:
         """Keep *claims* alive from now on, for as long as there are any."""
-        if self._pid != os.getpid():
-            self._start()
         if database.is_bound_to_thread:
             return  # its claims are out of everyone else's reach
         with self._lock:
@@ -84,7 +82,7 @@ class LeaseKeeper:
             pause.wait(self._lease_seconds / _RENEWALS_PER_LEASE)
             try:
                 self.renew()
-            except DatabaseError:
+            except Exception:  # noqa: BLE001  # whatever fails, the other leases must be kept
                 _LOG.exception("leases could not be renewed; trying again")
 
     def _may_end(self) -> bool:

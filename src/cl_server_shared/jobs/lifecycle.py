@@ -185,7 +185,7 @@ def give_up(state: JobState, *, reason: str, now_ms: int) -> JobState:
 def _repeat(state: JobState, change: Change) -> Decision:
     """A report that came twice is no conflict."""
     same = change.status in {None, state.status} and (
-        (change.progress in {None, state.progress})
+        (change.progress is None or change.progress <= state.progress)
         and (change.output in {None, state.output})
         and (change.error_message in {None, state.error_message})
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, final
 
+from cl_server_shared.forking import renew_after_fork
 from cl_server_shared.protocols import Clock
 
 _SECOND_MS: Final = 1000
@@ -37,6 +38,11 @@ class ProgressThrottle:
         self._max_per_second: Final = max_per_second
         self._clock: Final = clock
         self._write: Final = write
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Begin without reports: those of a parent are the parent's."""
         self._lock = threading.Lock()
         self._jobs: dict[str, _Job] = {}
 

@@ -30,12 +30,13 @@ from cl_server_shared.jobs.parts import RepositoryParts
 from cl_server_shared.jobs.progress import ProgressThrottle
 from cl_server_shared.jobs.store import JobDatabase, JobStore
 from cl_server_shared.models import JobFilter, JobPage, JobRecord, JobStatus
-from cl_server_shared.protocols import JobRecordLike, JobRecordUpdateLike, JobRepository
+from cl_server_shared.protocols import JobManagement, JobRecordLike, JobRecordUpdateLike
 
 _LOG: Final = logging.getLogger(__name__)
+_CLAIM_NUMBERS: Final = 2**40
 
 
-class SqlJobRepository(JobRepository):
+class SqlJobRepository(JobManagement):
     """Jobs in a SQL database: SQLite or PostgreSQL.
 
     Cheap to build: the constructor opens, starts and waits for nothing. It remembers the claims
@@ -84,11 +85,12 @@ class SqlJobRepository(JobRepository):
         policy, now_ms = self._parts.policy, self._parts.clock.now_ms()
         row = rows.new_row(checks.checked_record(job), now_ms=now_ms, policy=policy)
         row |= checks.checked_terms(created_by, priority, max_retries, policy)
+        row["claim_number"] = self._first_claim_number()
         if session is not None:
             return self._add_in(session, row)
         if not self._jobs.store.add(row):
             return False
-        self._announcer.tell(rows.event_of_new(row))
+        self._announcer.added(rows.event_of_new(row))
         return True
 
     @override
@@ -149,6 +151,7 @@ class SqlJobRepository(JobRepository):
         self._claims.end(job_id)
         return self._jobs.store.delete(job_id)
 
+    @override
     def cancel_job(self, job_id: str, reason: str) -> bool:
         """End a job as `error` with *reason*; False if it is final or there is none of that id.
 
@@ -161,6 +164,7 @@ class SqlJobRepository(JobRepository):
         text, now_ms = checks.checked_reason(reason), self._parts.clock.now_ms()
         return self._decided(job_id, lambda job: lifecycle.cancel(job, reason=text, now_ms=now_ms))
 
+    @override
     def release_job(self, job_id: str) -> bool:
         """Put a running job back into the line, without counting a try; False if it is not running.
 
@@ -168,6 +172,7 @@ class SqlJobRepository(JobRepository):
         """
         return self._decided(job_id, lifecycle.release)
 
+    @override
     def retry_job(self, job_id: str) -> bool:
         """Put a job that ended, or waits for its next try, into the line with all its tries.
 
@@ -175,6 +180,7 @@ class SqlJobRepository(JobRepository):
         """
         return self._decided(job_id, lifecycle.retry_by_hand)
 
+    @override
     def recover_expired(self) -> int:
         """Put jobs whose lease has ended back into the line, or end those whose tries are used up.
 
@@ -183,6 +189,7 @@ class SqlJobRepository(JobRepository):
         """
         return self._claiming.recover_expired()
 
+    @override
     def add_jobs(self, jobs: Sequence[JobRecordLike], created_by: str | None = None) -> list[bool]:
         """Store new jobs in one transaction; tells for each whether its job_id was new.
 
@@ -193,16 +200,19 @@ class SqlJobRepository(JobRepository):
         policy, now_ms = self._parts.policy, self._parts.clock.now_ms()
         terms = checks.checked_terms(created_by, None, None, policy)
         new = [
-            rows.new_row(record, now_ms=now_ms, policy=policy) | terms
+            rows.new_row(record, now_ms=now_ms, policy=policy)
+            | terms
+            | {"claim_number": self._first_claim_number()}
             for record in checks.checked_each(jobs, checks.checked_record)
         ]
         with self._jobs.batch("add_jobs") as store:
             added = [store.add(row) for row in new]
         for row, is_new in zip(new, added, strict=True):
             if is_new:
-                self._announcer.tell(rows.event_of_new(row))
+                self._announcer.added(rows.event_of_new(row))
         return added
 
+    @override
     def fetch_next_jobs(self, task_types: Sequence[str], limit: int) -> list[JobRecord]:
         """Claim up to *limit* (1 or more) jobs in one transaction, in the order of the line.
 
@@ -212,6 +222,7 @@ class SqlJobRepository(JobRepository):
         wanted = checks.checked_task_types(task_types)
         return self._claiming.fetch(wanted, checks.checked_limit(limit)) if wanted else []
 
+    @override
     def finish_jobs(self, updates: Mapping[str, JobRecordUpdateLike]) -> dict[str, bool]:
         """Apply updates by job id in one transaction; tells for each what `update_job` would.
 
@@ -229,6 +240,7 @@ class SqlJobRepository(JobRepository):
                 for job_id, change in zip(updates, changes, strict=True)
             }
 
+    @override
     def find_jobs(
         self, jobs: JobFilter | None = None, *, limit: int = 100, after: str | None = None
     ) -> JobPage:
@@ -248,10 +260,11 @@ class SqlJobRepository(JobRepository):
         found = self._jobs.store.find({**conditions, **place}, wanted)
         is_last = len(found) < wanted
         return JobPage(
-            tuple(rows.readable(row) for _, row in found),
-            None if is_last else search.page_token(conditions, found[-1][0]),
+            tuple(rows.readable(row) for row in found),
+            None if is_last else search.page_token(conditions, found[-1].id),
         )
 
+    @override
     def count_jobs(self) -> dict[str, dict[str, int]]:
         """Return how many jobs there are, by status and within it by task type."""
         counts: dict[str, dict[str, int]] = {}
@@ -259,6 +272,7 @@ class SqlJobRepository(JobRepository):
             counts.setdefault(status, {})[task_type] = number
         return counts
 
+    @override
     def purge_finished(
         self, before_ms: int, limit: int, remove_files: Callable[[str], object]
     ) -> list[str]:
@@ -290,8 +304,12 @@ class SqlJobRepository(JobRepository):
     def _add_in(self, session: Session, row: dict[str, object]) -> bool:
         if not self._jobs.in_session(session).add(row):
             return False
-        after_commit(session, lambda: self._announcer.tell(rows.event_of_new(row)))
+        after_commit(session, lambda: self._announcer.added(rows.event_of_new(row)))
         return True
+
+    def _first_claim_number(self) -> int:
+        """Begin anywhere: whoever claimed a removed job of the same id must not match this one."""
+        return int(self._parts.jitter() * _CLAIM_NUMBERS)
 
     @cached_property
     def _changes(self) -> Changes:

@@ -12,12 +12,14 @@ from cl_server_shared.jobs.checks import json_text, reasons
 from cl_server_shared.jobs.lifecycle import FINAL, JobState
 from cl_server_shared.jobs.policy import JobPolicy
 from cl_server_shared.models import JobEvent, JobRecord, JobStatus
+from cl_server_shared.models.job import storable_text
 from cl_server_shared.models.json_object import JsonObject
 
 
 class JobRow(NamedTuple):
     """A row of `jobs` as every reading statement gives it, in this order; JSON as text."""
 
+    id: int
     job_id: str
     task_type: str
     params: str
@@ -79,20 +81,21 @@ def event_of_new(row: Mapping[str, object]) -> JobEvent:
 
 
 def record_of(row: JobRow) -> JobRecord | Unreadable:
-    """Read a row as a record, or tell why no record can hold it."""
+    """Read a row as a record, or tell why no record can hold it; total."""
     try:
         return JobRecord(
-            job_id=row.job_id,
-            task_type=row.task_type,
-            params=_json(row.params) or {},
+            job_id=_text("job_id", row.job_id),
+            task_type=_text("task_type", row.task_type),
+            params=_json("params", row.params) or {},
             status=JobStatus(row.status),
             progress=row.progress,
-            output=None if row.output is None else _json(row.output),
+            output=None if row.output is None else _json("output", row.output),
             error_message=row.error_message,
         )
-    except (TypeError, ValueError) as error:
-        reason = reasons(error) if isinstance(error, ValidationError) else str(error)
-        return Unreadable(f"this row cannot be read: {reason}")
+    except ValidationError as error:
+        return Unreadable(f"this row cannot be read: {reasons(error)}")
+    except (TypeError, ValueError, RecursionError) as error:
+        return Unreadable(f"this row cannot be read: {error}")
 
 
 def readable(row: JobRow) -> JobRecord:
@@ -101,8 +104,8 @@ def readable(row: JobRow) -> JobRecord:
     if isinstance(record, JobRecord):
         return record
     return JobRecord.model_construct(
-        job_id=row.job_id,
-        task_type=row.task_type,
+        job_id=str(row.job_id),
+        task_type=str(row.task_type),
         params={},
         status=JobStatus.error,
         progress=0,
@@ -114,31 +117,49 @@ def readable(row: JobRow) -> JobRecord:
 def state_of(row: JobRow) -> JobState:
     """Read what a job's life changes; total, whatever other code wrote.
 
-    An unknown status is final like `error`, and a progress that is no number counts as 0.
+    An unknown status is final like `error`; a number that is none, or is negative, counts as 0.
     """
-    progress = cast("object", row.progress)  # SQLite stores what it is given
+    output = _shown(row.output)
     return JobState(
         status=JobStatus(row.status) if row.status in JobStatus else JobStatus.error,
-        progress=progress if isinstance(progress, int) else 0,
-        output=None if row.output == "null" else row.output,  # the original wrote JSON's null
-        error_message=row.error_message,
+        progress=_count(row.progress),
+        output=None if output == "null" else output,  # the original library wrote JSON's null
+        error_message=_shown(row.error_message),
         started_at=row.started_at,
         completed_at=row.completed_at,
         available_at=row.available_at,
         lease_expires_at=row.lease_expires_at,
         worker_id=row.worker_id,
         claim_number=row.claim_number,
-        retry_count=row.retry_count,
-        max_retries=row.max_retries,
-        last_error=row.last_error,
-        cancel_reason=row.cancel_reason,
+        retry_count=_count(row.retry_count),
+        max_retries=_count(row.max_retries),
+        last_error=_shown(row.last_error),
+        cancel_reason=_shown(row.cancel_reason),
         attempts=AttemptLog(row.attempts),
         event_seq=row.event_seq,
     )
 
 
-def _json(text: str) -> JsonObject | None:
-    value = cast("object", json.loads(text))  # json.loads returns Any
-    if value is not None and not isinstance(value, dict):
-        raise TypeError(f"{type(value).__name__} where a JSON object belongs")
-    return cast("JsonObject | None", value)  # the record checks the rest
+def _count(value: object) -> int:
+    """Read a number that SQLite may have stored as anything."""
+    return value if isinstance(value, int) and value >= 0 else 0
+
+
+def _shown(value: object) -> str | None:
+    """Read a text that SQLite may have stored as anything, so that it can be stored again."""
+    return None if value is None else storable_text(str(value))
+
+
+def _text(field: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{field} is {type(value).__name__}, not text")
+    return value
+
+
+def _json(field: str, value: object) -> JsonObject | None:
+    text = _text(field, value)
+    text.encode()  # raises where the stored bytes are no UTF-8
+    found = cast("object", json.loads(text))  # json.loads returns Any
+    if found is not None and not isinstance(found, dict):
+        raise TypeError(f"{field} is a JSON {type(found).__name__}, not an object")
+    return cast("JsonObject | None", found)  # the record checks the rest

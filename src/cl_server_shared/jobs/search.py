@@ -47,8 +47,7 @@ def find_statement(asked: frozenset[str]) -> Statement:
 
     def build(dialect: str) -> ClauseElement:
         conditions = [_CONDITIONS[name](dialect) for name in sorted(asked)]
-        columns: list[ColumnElement[object]] = [JOBS.c.id, *job_columns(JOBS)]
-        found = select(*columns).where(*conditions)
+        found = select(*job_columns(JOBS)).where(*conditions)
         limit = bindparam("limit", type_=Integer())
         return found.order_by(JOBS.c.id.desc()).limit(limit).offset(_ZERO)
 

@@ -56,6 +56,7 @@ _ADDED_COLUMNS: Final = (
     "completed_at",
     "created_by",
     "max_retries",
+    "claim_number",
 )
 _STATE_COLUMNS: Final = (
     "status",
@@ -124,11 +125,13 @@ def _line(jobs: FromClause) -> tuple[ColumnElement[object], ColumnElement[object
 def _as_it_was() -> ColumnElement[bool]:
     """Match only the very row that was read: every visible change raises `event_seq`.
 
-    Code that knows nothing of `event_seq` is noticed by the status.
+    A job that was removed and added again is known by its claim number, and code that knows nothing
+    of these columns by the status.
     """
     return and_(
-        JOBS.c.job_id == _ID,
+        JOBS.c.id == bindparam("row_id", type_=BigInteger()),
         JOBS.c.event_seq == bindparam("seen_seq", type_=BigInteger()),
+        JOBS.c.claim_number == bindparam("seen_claim", type_=BigInteger()),
         JOBS.c.status == bindparam("seen_status", type_=String()),
     )
 
@@ -263,11 +266,15 @@ def _expired(_dialect: str) -> ClauseElement:
 
 
 def _renew(dialect: str) -> ClauseElement:
-    """Prolong every lease whose claim is still the one given; tell which were."""
+    """Prolong every lease whose claim is still the one given; tell which were.
+
+    Only a job that is processing has a lease; asking for the status too would lead SQLite to the
+    index on it.
+    """
     claimed = tuple_(JOBS.c.job_id, JOBS.c.claim_number)
     return (
         update(JOBS)
-        .where(JOBS.c.status == PROCESSING, claimed.in_(_claim_pairs(dialect)))
+        .where(claimed.in_(_claim_pairs(dialect)), JOBS.c.lease_expires_at.is_not(None))
         .values(lease_expires_at=_parameter("lease_expires_at", dialect))
         .returning(JOBS.c.job_id)
     )

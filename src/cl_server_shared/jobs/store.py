@@ -17,6 +17,7 @@ from cl_server_shared.jobs.lifecycle import JobState
 from cl_server_shared.jobs.rows import JobRow
 from cl_server_shared.jobs.search import find_statement
 from cl_server_shared.models import Job
+from cl_server_shared.models.job import storable_text
 
 _LOOKS_BEFORE_EMPTY: Final = 20
 _EXPIRED_AT_ONCE: Final = 100
@@ -86,16 +87,18 @@ class JobStore:
 
     def read(self, job_id: str) -> JobRow | None:
         """Return a job's row."""
+        if not _can_be_stored(job_id):
+            return None
         return _first(self._run(statements.READ, {"job_id": job_id}))
 
     def delete(self, job_id: str) -> bool:
         """Remove a job's row; False if there is none."""
-        return bool(self._run(statements.DELETE, {"job_id": job_id}))
+        return _can_be_stored(job_id) and bool(self._run(statements.DELETE, {"job_id": job_id}))
 
-    def find(self, conditions: dict[str, object], limit: int) -> list[tuple[int, JobRow]]:
-        """Return the newest *limit* jobs that meet *conditions*, with their row ids."""
+    def find(self, conditions: dict[str, object], limit: int) -> list[JobRow]:
+        """Return the newest *limit* jobs that meet *conditions*."""
         found = self._run(find_statement(frozenset(conditions)), {**conditions, "limit": limit})
-        return [(_integer(row_id), _row(tuple(rest))) for row_id, *rest in found]
+        return [_row(row) for row in found]
 
     def count(self) -> list[tuple[str, str, int]]:
         """Return status, task type and number of jobs, for each pair of which there are any."""
@@ -113,12 +116,17 @@ class JobStore:
         """Remove a job's row, if it ended before a time (ms)."""
         return bool(self._run(statements.DELETE_FINISHED, {"job_id": job_id, "before": before}))
 
-    def store(self, job_id: str, seen: JobState, state: JobState, now_ms: int) -> JobState | None:
+    def store(self, row_id: int, seen: JobState, state: JobState, now_ms: int) -> JobState | None:
         """Store *state*, if the row still is as it was *seen*; return it with its new `event_seq`.
 
         None: the row was changed or removed meanwhile, and nothing was stored.
         """
-        guard = {"job_id": job_id, "seen_seq": seen.event_seq, "seen_status": seen.status.value}
+        guard: Values = {
+            "row_id": row_id,
+            "seen_seq": seen.event_seq,
+            "seen_claim": seen.claim_number,
+            "seen_status": seen.status.value,
+        }
         if replace(seen, progress=state.progress) == state:
             changed: Values = {**guard, "progress": state.progress, "updated_at": now_ms}
             found = self._run(statements.STORE_PROGRESS, changed)
@@ -202,6 +210,11 @@ def _columns_of(state: JobState) -> Values:
         "cancel_reason": state.cancel_reason,
         "attempts": state.attempts.text,
     }
+
+
+def _can_be_stored(job_id: str) -> bool:
+    """Tell whether any job may have this id: text with a lone surrogate or NUL never got in."""
+    return job_id.isprintable() or ("\0" not in job_id and storable_text(job_id) == job_id)
 
 
 def _first(found: Sequence[Row]) -> JobRow | None:

@@ -130,7 +130,7 @@ def upgrade(engine: Engine, clock: Clock | None = None) -> None:
 
 
 def include_object(
-    _item: object, name: str | None, kind: str, reflected: bool, _counterpart: object
+    _item: object, name: str | None, kind: str, reflected: object, _counterpart: object
 ) -> bool:
     """Tell Alembic's autogenerate to leave what only the repository knows alone.
 

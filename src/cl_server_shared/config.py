@@ -34,7 +34,7 @@ def _lower(value: object) -> object:
 
 
 def _writable_folder(value: str) -> str:
-    if not Path(value).is_dir():
+    if not os.path.isdir(value):  # noqa: PTH112  # Path.is_dir raises where it may not look
         raise ValueError("must be an existing folder: create it or correct the path")
     if not os.access(value, os.W_OK | os.X_OK):
         raise ValueError("must be writable by this user: change its owner or permissions")

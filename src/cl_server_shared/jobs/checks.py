@@ -117,11 +117,12 @@ def checked_task_types(task_types: object) -> list[str]:
     """
     if isinstance(task_types, str) or not isinstance(task_types, Iterable):
         raise InvalidJobError(f"task_types {task_types!r} must be a sequence, such as ['resize']")
-    types = list(dict.fromkeys(task_types))
-    for task_type in types:
+    types: dict[str, None] = {}
+    for task_type in cast("Iterable[object]", task_types):
         if not isinstance(task_type, str):
             raise InvalidJobError(f"task type {task_type!r} must be text")
-    return cast("list[str]", types)  # each was checked
+        types[task_type] = None
+    return list(types)
 
 
 def json_text(field: str, value: Mapping[str, object], max_bytes: int) -> str:

@@ -1,5 +1,6 @@
 """Progress that comes faster than it is worth writing."""
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Final, final
 from cl_server_shared.forking import renew_after_fork
 from cl_server_shared.protocols import Clock
 
+_LOG: Final = logging.getLogger(__name__)
 _SECOND_MS: Final = 1000
 
 
@@ -56,11 +58,7 @@ class ProgressThrottle:
                 job.waiting = None
                 job.written_at.append(now_ms)
                 return True
-            job.waiting = progress
-            if job.timer is None:
-                job.timer = threading.Timer(room_in_ms / _SECOND_MS, self._write_late, [job_id])
-                job.timer.daemon = True
-                job.timer.start()
+            self._keep(job_id, job, progress, room_in_ms)
             return False
 
     def take(self, job_id: str) -> int:
@@ -87,4 +85,21 @@ class ProgressThrottle:
             waiting, job.waiting = job.waiting, None
             job.written_at.append(self._clock.now_ms())
         if waiting is not None:
-            self._write(job_id, waiting)
+            self._write_or_keep(job_id, waiting)
+
+    def _write_or_keep(self, job_id: str, progress: int) -> None:
+        try:
+            self._write(job_id, progress)
+        except Exception:  # noqa: BLE001  # whatever failed, the last report must not be lost
+            _LOG.exception("job %s: progress %d was not stored; trying again", job_id, progress)
+            with self._lock:
+                job = self._jobs.get(job_id)
+                if job is not None and job.waiting is None:
+                    self._keep(job_id, job, progress, _SECOND_MS)
+
+    def _keep(self, job_id: str, job: _Job, progress: int, delay_ms: int) -> None:
+        job.waiting = progress
+        if job.timer is None:
+            job.timer = threading.Timer(delay_ms / _SECOND_MS, self._write_late, [job_id])
+            job.timer.daemon = True
+            job.timer.start()

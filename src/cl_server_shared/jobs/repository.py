@@ -337,6 +337,7 @@ class SqlJobRepository(JobManagement):
             change = replace(change, progress=reached or None)
         outcome = changes.change(job_id, lambda state: lifecycle.update(state, change, report))
         if isinstance(outcome, Refused):
+            self._throttle.take(job_id)
             _LOG.warning("job %s: an update was refused: %s", job_id, outcome.reason)
         return outcome
 

@@ -118,7 +118,7 @@ def checked_task_types(task_types: object) -> list[str]:
     if isinstance(task_types, str) or not isinstance(task_types, Iterable):
         raise InvalidJobError(f"task_types {task_types!r} must be a sequence, such as ['resize']")
     types: dict[str, None] = {}
-    for task_type in cast("Iterable[object]", task_types):
+    for task_type in task_types:
         if not isinstance(task_type, str):
             raise InvalidJobError(f"task type {task_type!r} must be text")
         types[task_type] = None

@@ -54,8 +54,7 @@ class ProgressThrottle:
         with self._lock:
             job = self._jobs.setdefault(job_id, _Job(deque(maxlen=self._max_per_second)))
             room_in_ms = self._room_in_ms(job, now_ms)
-            if room_in_ms <= 0:
-                job.waiting = None
+            if room_in_ms <= 0 and job.waiting is None:
                 job.written_at.append(now_ms)
                 return True
             self._keep(job_id, job, progress, room_in_ms)
@@ -98,8 +97,8 @@ class ProgressThrottle:
                     self._keep(job_id, job, progress, _SECOND_MS)
 
     def _keep(self, job_id: str, job: _Job, progress: int, delay_ms: int) -> None:
-        job.waiting = progress
+        job.waiting = max(progress, job.waiting or 0)
         if job.timer is None:
-            job.timer = threading.Timer(delay_ms / _SECOND_MS, self._write_late, [job_id])
+            job.timer = threading.Timer(max(delay_ms, 0) / _SECOND_MS, self._write_late, [job_id])
             job.timer.daemon = True
             job.timer.start()

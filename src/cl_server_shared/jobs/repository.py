@@ -337,7 +337,8 @@ class SqlJobRepository(JobManagement):
             change = replace(change, progress=reached or None)
         outcome = changes.change(job_id, lambda state: lifecycle.update(state, change, report))
         if isinstance(outcome, Refused):
-            self._throttle.take(job_id)
+            if outcome.refusal is not Refusal.behind:
+                self._throttle.take(job_id)
             _LOG.warning("job %s: an update was refused: %s", job_id, outcome.reason)
         return outcome
 

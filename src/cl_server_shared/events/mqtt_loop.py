@@ -19,8 +19,8 @@ _LOG: Final = logging.getLogger(__name__)
 
 _TICK_SECONDS = 1.0  # paho wants its turn about once a second, for the keep-alive
 _MIN_DELAY_SECONDS = 0.1
-_MAX_DELAY_SECONDS = 10.0
-_STABLE_SECONDS = 1.0
+_MAX_DELAY_SECONDS = 5.0
+_STABLE_SECONDS = 0.2  # a broker that takes a connection and ends it at once is not back
 _LEAVE_SECONDS = 0.3
 
 

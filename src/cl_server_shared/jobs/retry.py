@@ -23,9 +23,9 @@ class RetryPolicy:
         """Return how long to wait before the next try, in milliseconds.
 
         Args:
-            retry_count: how often it was retried so far, 0 or more.
+            retry_count: how often it was retried so far; below 0 counts as 0.
             jitter: a random number, 0 <= jitter < 1.
         """
-        doublings = min(retry_count, 62)  # beyond, the cap has long been reached
+        doublings = min(max(retry_count, 0), 62)  # beyond, the cap has long been reached
         limit_seconds = min(self.max_seconds, self.base_seconds * (1 << doublings))
         return int(limit_seconds * 1000 * jitter)

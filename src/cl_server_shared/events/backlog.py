@@ -64,7 +64,7 @@ class Backlog:
     def settle(self, message: Message, *, is_delivered: bool) -> None:
         """Take a message out of flight, and tell its publisher if it was delivered."""
         with self._lock:
-            self._in_flight -= 1
+            self._in_flight = max(0, self._in_flight - 1)  # 0 already if it was abandoned
         if not is_delivered or message.on_ack is None:
             return
         try:

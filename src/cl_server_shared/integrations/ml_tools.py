@@ -6,6 +6,7 @@ unchanged. The library's next generation (`JobRecord`, `JobStorage`) needs none:
 the shape of its protocols.
 """
 
+import mimetypes
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final, Protocol, cast, final
@@ -14,6 +15,7 @@ from cl_ml_tools import Job
 from pydantic import ValidationError
 
 from cl_server_shared.errors import InvalidJobError, InvalidPathError
+from cl_server_shared.files.paths import checked_file_path
 from cl_server_shared.models import JobRecord, JobRecordUpdate, JobStatus
 from cl_server_shared.protocols import AsyncReadable, JobRepository, JobStorage
 
@@ -25,15 +27,18 @@ _OURS: Final = {
 }
 _PATH_FIELDS: Final = ("input_paths", "output_paths")
 _NAME_MAX_BYTES: Final = 200  # plugins put a prefix before the name; file systems end at 255
-_DEVICES: Final = frozenset(
-    {"con", "prn", "aux", "nul"} | {f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)}
-)
+_ENDING_MAX_BYTES: Final = 20
 
 
 class Upload(AsyncReadable, Protocol):
     """An uploaded file, such as Starlette's UploadFile; `filename` is the client's word."""
 
     filename: str | None
+
+    @property
+    def content_type(self) -> str | None:
+        """The media type (RFC 6838), the client's word too."""
+        ...
 
 
 @final
@@ -145,9 +150,12 @@ class MlToolsFileStorage:
         """Store an upload under a safe form of its name; *file* is renamed accordingly.
 
         The routes of cl_ml_tools build the output's path from `file.filename` afterwards, so that a
-        client's `../../x.png` must not be found there any more.
+        client's `../../x.png` must not be found there any more. The plugins choose the output's
+        format by the name's ending, so a name without one gets that of the upload's content type.
         """
         name = safe_filename(filename)
+        if not PurePosixPath(name).suffix:
+            name = safe_filename(name + _ending_of(file.content_type))
         file.filename = name
         saved = await self._storage.save(job_id, f"input/{name}", file)
         path = self._storage.resolve_path(job_id, saved.relative_path)
@@ -167,11 +175,24 @@ def safe_filename(filename: str | None) -> str:
     """
     last = (filename or "").replace("\\", "/").rsplit("/", 1)[-1]
     kept = "".join(c for c in last if c.isprintable() and c not in '<>:"|?*').strip(". ")
-    stem, ending = PurePosixPath(kept or "upload").stem, PurePosixPath(kept).suffix[:20]
-    room = _NAME_MAX_BYTES - len(ending.encode())
-    shortened = stem.encode()[:room].decode(errors="ignore").rstrip(". ") or "upload"
-    is_device = shortened.split(".", 1)[0].lower() in _DEVICES
-    return f"{'_' if is_device else ''}{shortened}{ending}"
+    suffix = PurePosixPath(kept).suffix
+    ending = suffix if len(suffix.encode()) <= _ENDING_MAX_BYTES else ""
+    stem = kept.removesuffix(ending).encode()[: _NAME_MAX_BYTES - len(ending.encode())]
+    name = (stem.decode(errors="ignore") + ending).rstrip(". ") or "upload"
+    return name if _is_plain(name) else safe_filename(f"_{name}")  # "con.png" is a device
+
+
+def _is_plain(name: str) -> bool:
+    try:
+        checked_file_path("job", name)
+    except InvalidPathError:
+        return False
+    return True
+
+
+def _ending_of(content_type: str | None) -> str:
+    media_type = (content_type or "").partition(";")[0].strip()
+    return mimetypes.guess_extension(media_type, strict=False) or ""
 
 
 def _record(job: Job) -> JobRecord:

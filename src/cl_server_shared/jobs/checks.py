@@ -122,7 +122,7 @@ def checked_task_types(task_types: object) -> list[str]:
         if not isinstance(task_type, str):
             raise InvalidJobError(f"task type {task_type!r} must be text")
         types[task_type] = None
-    return list(types)
+    return [each for each in types if _is_storable(each)]  # no job can be of another type
 
 
 def json_text(field: str, value: Mapping[str, object], max_bytes: int) -> str:

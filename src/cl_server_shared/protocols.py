@@ -165,6 +165,10 @@ class Broadcaster(Protocol):
         Args:
             callback: gets one event at a time; what it raises is logged, and the next event comes.
             topic: where to listen instead of the broadcaster's own topic, an MQTT topic filter.
+
+        Raises:
+            ConfigError: *topic* is no topic filter.
+            ClServerError: the broadcaster is closed.
         """
         ...
 

@@ -13,7 +13,7 @@ from cl_server_shared.files.paths import is_temporary
 
 _REMOVE_ATTEMPTS = 100
 # No number: shutil.rmtree found a link where it had just seen a folder.
-_CHANGED_MEANWHILE = {errno.ENOENT, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR, None}
+_CHANGED_MEANWHILE = frozenset({errno.ENOENT, errno.ENOTEMPTY, errno.ENOTDIR, errno.EISDIR, None})
 
 
 def stored_files(jobs: Path, job_id: str) -> Iterator[tuple[str, int]]:

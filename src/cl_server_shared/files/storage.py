@@ -68,7 +68,9 @@ class LocalJobStorage(JobStorage):
 
         Memory, paths and Python's own file objects are read in a worker thread. Any other `read`
         is called on the event loop, and from then on in a thread if its answer is not awaitable.
-        Cancelled, it returns when the disk is as it was before.
+        Cancelled, it ends when its thread has, and leaves the disk as it was before; only asyncio's
+        own `Task.cancel()` can come so late that the new file is in place. A file object that
+        blocks in its `read` holds it up.
 
         Raises:
             InvalidPathError: see JobStorage; also if the target is a folder or a special file.

@@ -15,8 +15,8 @@ type Checkpoint = Callable[[], None]
 async def run_in_thread[T](work: Callable[[Checkpoint], T]) -> T:
     """Run *work* in a worker thread; cancelled or not, it has ended when this returns.
 
-    *work* is given a checkpoint to call between its steps. Work on asyncio and on trio alike, and
-    a caller cancelled by asyncio's own `Task.cancel()` is no exception.
+    *work* is given a checkpoint to call between its steps. It is the same on asyncio and on trio,
+    and for a caller that asyncio's own `Task.cancel()` cancels.
     """
     errand = _Errand(work)
     try:

@@ -4,12 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, final
 
+from cl_server_shared.errors import DatabaseError
 from cl_server_shared.jobs import rows
 from cl_server_shared.jobs.claims import Claims, Seen
 from cl_server_shared.jobs.lifecycle import Applied, Decision, JobState
 from cl_server_shared.jobs.rows import JobRow
 from cl_server_shared.jobs.store import JobStore
 from cl_server_shared.protocols import Clock
+
+_LOOKS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +49,39 @@ class Changes:
         self._done: Final = done
 
     def change(self, job_id: str, decide: Callable[[JobState], Decision]) -> Outcome:
-        """Decide on a job and store what was decided."""
-        seen = self._claims.get(job_id)
-        while True:
-            if seen is None:
-                row = self._store.read(job_id)
-                if row is None:
-                    self._claims.end(job_id)
-                    return NotFound()
-                seen = seen_in(row)
+        """Decide on a job and store what was decided.
+
+        A claimed job is decided on as it was last seen; only if that is no change that can be
+        stored, the row is looked at.
+
+        Raises:
+            DatabaseError: others changed the job each time between the look and the change.
+        """
+        held = self._claims.get(job_id)
+        if held is not None:
+            decision = decide(held.state)
+            if isinstance(decision, Applied) and self.store(held, decision.state):
+                return decision
+        for _ in range(_LOOKS):
+            row = self._store.read(job_id)
+            if row is None:
+                return NotFound()
+            seen = seen_in(row)
             decision = decide(seen.state)
             if not isinstance(decision, Applied) or self.store(seen, decision.state):
                 return decision
-            seen = None
+        raise DatabaseError(f"job {job_id!r} was changed by others {_LOOKS} times on end: repeat")
 
-    def store(self, seen: Seen, state: JobState) -> bool:
-        """Store *state*; False if the job is no longer as it was seen."""
+    def store(self, seen: Seen, state: JobState, *, expired_at: int | None = None) -> bool:
+        """Store *state*; False if the job is no longer as it was seen.
+
+        Args:
+            seen: the job that the decision was about.
+            state: what was decided.
+            expired_at: for a takeover, the time (ms) at which its lease must have ended.
+        """
         now_ms = self._clock.now_ms()
-        stored = self._store.store(seen.row_id, seen.state, state, now_ms)
+        stored = self._store.store(seen.row_id, seen.state, state, now_ms, expired_at)
         if stored is None:
             return False
         self._done(replace(seen, state=stored), now_ms)

@@ -97,10 +97,12 @@ class Claiming:
 
     def _recover(self, row: JobRow) -> bool:
         seen = seen_in(row)
-        decision = lifecycle.recover(seen.state, now_ms=self._parts.clock.now_ms())
+        now_ms = self._parts.clock.now_ms()
+        decision = lifecycle.recover(seen.state, now_ms=now_ms)
         if not isinstance(decision, Applied):
             return False
-        if not self._changes(self._jobs.store).store(seen, decision.state):
+        changes = self._changes(self._jobs.store)
+        if not changes.store(seen, decision.state, expired_at=now_ms):
             return False
         _LOG.warning("job %s: claim %d expired", row.job_id, row.claim_number)
         return True

@@ -128,15 +128,17 @@ def update(state: JobState, change: Change, report: Report) -> Decision:
         case JobStatus.error:
             return Applied(_fail_or_try_again(_merge(state, change), report))
         case JobStatus.queued if state.status is JobStatus.processing:
-            return release(state)
+            return release(state, now_ms=report.now_ms)
         case _:
             return _carry_on(state, change, report.now_ms)
 
 
-def release(state: JobState) -> Decision:
+def release(state: JobState, *, now_ms: int) -> Decision:
     """Decide that a running job goes back to the line; no try is counted."""
     if state.status is not JobStatus.processing:
         return Refused(Refusal.not_running, f"the job is {state.status}")
+    if state.cancel_reason is not None:
+        return Applied(_fail(state, now_ms, error=_cancelled(state.cancel_reason)))
     return Applied(_back_to_queue(state))
 
 

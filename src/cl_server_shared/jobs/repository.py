@@ -13,7 +13,7 @@ from cl_server_shared.errors import JobCancelled, JobLost
 from cl_server_shared.jobs import checks, lifecycle, rows, search
 from cl_server_shared.jobs.after_commit import after_commit
 from cl_server_shared.jobs.announcing import Announcer
-from cl_server_shared.jobs.changes import Changes, Deferred, Outcome
+from cl_server_shared.jobs.changes import Changes, Deferred, NotFound, Outcome
 from cl_server_shared.jobs.claiming import Claiming
 from cl_server_shared.jobs.claims import Claims, Seen
 from cl_server_shared.jobs.lifecycle import (
@@ -148,6 +148,7 @@ class SqlJobRepository(JobManagement):
     @override
     def delete_job(self, job_id: str) -> bool:
         """Remove the row; False if there is none of that id. Its files stay."""
+        self._throttle.take(job_id)
         self._claims.end(job_id)
         return self._jobs.store.delete(job_id)
 
@@ -170,7 +171,9 @@ class SqlJobRepository(JobManagement):
 
         For a worker that shuts down. Whoever works on it loses its claim.
         """
-        return self._decided(job_id, lifecycle.release)
+        self._throttle.take(job_id)
+        now_ms = self._parts.clock.now_ms()
+        return self._decided(job_id, lambda job: lifecycle.release(job, now_ms=now_ms))
 
     @override
     def retry_job(self, job_id: str) -> bool:
@@ -220,7 +223,12 @@ class SqlJobRepository(JobManagement):
             InvalidJobError: *task_types* is no sequence of texts, or *limit* is below 1.
         """
         wanted = checks.checked_task_types(task_types)
-        return self._claiming.fetch(wanted, checks.checked_limit(limit)) if wanted else []
+        if not wanted:
+            return []
+        jobs = self._claiming.fetch(wanted, checks.checked_limit(limit))
+        for job in jobs:
+            self._throttle.take(job.job_id)  # of an earlier claim of ours
+        return jobs
 
     @override
     def finish_jobs(self, updates: Mapping[str, JobRecordUpdateLike]) -> dict[str, bool]:
@@ -336,6 +344,10 @@ class SqlJobRepository(JobManagement):
             reached = max(change.progress or 0, self._throttle.take(job_id))
             change = replace(change, progress=reached or None)
         outcome = changes.change(job_id, lambda state: lifecycle.update(state, change, report))
+        if isinstance(outcome, NotFound) and report.held_claim is not None:
+            self._claims.lose(job_id, report.held_claim)
+            reason = f"claim {report.held_claim} was lost: the job was removed"
+            outcome = Refused(Refusal.lost, reason)
         if isinstance(outcome, Refused):
             if outcome.refusal is not Refusal.behind:
                 self._throttle.take(job_id)

@@ -130,13 +130,13 @@ def state_of(row: JobRow) -> JobState:
         available_at=row.available_at,
         lease_expires_at=row.lease_expires_at,
         worker_id=row.worker_id,
-        claim_number=row.claim_number,
+        claim_number=_count(row.claim_number),
         retry_count=_count(row.retry_count),
         max_retries=_count(row.max_retries),
         last_error=_shown(row.last_error),
         cancel_reason=_shown(row.cancel_reason),
         attempts=AttemptLog(row.attempts),
-        event_seq=row.event_seq,
+        event_seq=_count(row.event_seq),
     )
 
 

@@ -222,15 +222,22 @@ def _store(dialect: str) -> ClauseElement:
     return _changed(_parameters(_STATE_COLUMNS, dialect))
 
 
+def _take_over(dialect: str) -> ClauseElement:
+    """Store what becomes of a lost job, unless its lease was renewed since it was read."""
+    return _changed(_parameters(_STATE_COLUMNS, dialect), JOBS.c.lease_expires_at <= _NOW)
+
+
 def _store_progress(dialect: str) -> ClauseElement:
     """Store progress alone: it is the most frequent change, and touches no index."""
     return _changed(_parameters(("progress", "updated_at"), dialect))
 
 
-def _changed(values: dict[str, ColumnElement[object]]) -> ClauseElement:
+def _changed(
+    values: dict[str, ColumnElement[object]], *conditions: ColumnElement[bool]
+) -> ClauseElement:
     next_seq = JOBS.c.event_seq + _ONE
-    changed = update(JOBS).where(_as_it_was()).values({**values, "event_seq": next_seq})
-    return changed.returning(JOBS.c.event_seq)
+    changed = update(JOBS).where(_as_it_was(), *conditions)
+    return changed.values({**values, "event_seq": next_seq}).returning(JOBS.c.event_seq)
 
 
 def _due(_dialect: str) -> ClauseElement:
@@ -323,6 +330,7 @@ DELETE: Final = Statement("delete_job", _delete)
 CLAIM: Final = Statement("fetch_next_job", _claim)
 WAITING_TYPES: Final = Statement("find waiting types", _waiting_types)
 STORE: Final = Statement("update_job", _store)
+TAKE_OVER: Final = Statement("recover a job", _take_over)
 STORE_PROGRESS: Final = Statement("update_job (progress)", _store_progress)
 DUE: Final = Statement("find what is due", _due)
 PROMOTE: Final = Statement("make delayed jobs available", _promote)

@@ -116,10 +116,13 @@ class JobStore:
         """Remove a job's row, if it ended before a time (ms)."""
         return bool(self._run(statements.DELETE_FINISHED, {"job_id": job_id, "before": before}))
 
-    def store(self, row_id: int, seen: JobState, state: JobState, now_ms: int) -> JobState | None:
+    def store(
+        self, row_id: int, seen: JobState, state: JobState, now_ms: int, expired_at: int | None
+    ) -> JobState | None:
         """Store *state*, if the row still is as it was *seen*; return it with its new `event_seq`.
 
-        None: the row was changed or removed meanwhile, and nothing was stored.
+        None: the row was changed or removed meanwhile, or its lease has not ended by *expired_at*
+        (where that is given), and nothing was stored.
         """
         guard: Values = {
             "row_id": row_id,
@@ -130,9 +133,12 @@ class JobStore:
         if replace(seen, progress=state.progress) == state:
             changed: Values = {**guard, "progress": state.progress, "updated_at": now_ms}
             found = self._run(statements.STORE_PROGRESS, changed)
-        else:
+        elif expired_at is None:
             changed = {**guard, **_columns_of(state), "updated_at": now_ms}
             found = self._run(statements.STORE, changed)
+        else:
+            changed = {**guard, **_columns_of(state), "updated_at": now_ms, "now": expired_at}
+            found = self._run(statements.TAKE_OVER, changed)
         return replace(state, event_seq=_integer(found[0][0])) if found else None
 
     def claim(

@@ -1,0 +1,1 @@
+"""The suite; `servers` and `waiting` are what its modules share."""

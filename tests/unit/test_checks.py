@@ -1,0 +1,183 @@
+"""What callers bring is refused before the database sees it, and told why."""
+
+import re
+from dataclasses import dataclass, field
+
+import pytest
+
+from cl_server_shared.errors import InvalidJobError
+from cl_server_shared.jobs.checks import (
+    checked_change,
+    checked_record,
+    checked_task_types,
+    checked_terms,
+)
+from cl_server_shared.jobs.lifecycle import Change
+from cl_server_shared.jobs.policy import JobPolicy
+from cl_server_shared.models import JobRecord, JobRecordUpdate, JobStatus
+
+POLICY = JobPolicy(max_retries=3, json_max_bytes=100)
+
+
+@dataclass
+class Foreign:
+    """A record of somebody else's class, which checks nothing."""
+
+    job_id: str = "job"
+    task_type: str = "resize"
+    params: dict[str, object] = field(default_factory=dict)
+    status: str = "queued"
+    progress: int = 0
+    output: dict[str, object] | None = None
+    error_message: str | None = None
+
+
+def circular() -> dict[str, object]:
+    value: dict[str, object] = {}
+    value["self"] = value
+    return value
+
+
+def nested(depth: int) -> dict[str, object]:
+    value: dict[str, object] = {}
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+def named_only(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def test_a_record_of_the_same_shape_becomes_ours() -> None:
+    assert checked_record(Foreign(status="processing", progress=7)) == JobRecord(
+        job_id="job", task_type="resize", status=JobStatus.processing, progress=7
+    )
+
+
+@pytest.mark.parametrize(
+    ("record", "named"),
+    [
+        (Foreign(job_id=""), "job_id"),
+        (Foreign(job_id="x" * 256), "job_id"),
+        (Foreign(job_id="a\nb"), "job_id"),
+        (Foreign(job_id="a\0b"), "job_id"),
+        (Foreign(job_id="a\x7fb"), "job_id"),
+        (Foreign(job_id="\ud800"), "job_id"),
+        (Foreign(task_type=""), "task_type"),
+        (Foreign(task_type="x" * 256), "task_type"),
+        (Foreign(task_type="a\tb"), "task_type"),
+        (Foreign(progress=101), "progress"),
+        (Foreign(progress=-1), "progress"),
+        (Foreign(status="paused"), "status"),
+        (Foreign(params={"x": float("nan")}), "params"),
+        (Foreign(params={"x": [float("inf")]}), "params"),
+        (Foreign(params={"x": {1, 2}}), "params"),
+        (Foreign(params={"x": b"bytes"}), "params"),
+        (Foreign(params={"x": "a\0b"}), "params"),
+        (Foreign(params={"a\0b": 1}), "params"),
+        (Foreign(params=circular()), "params"),
+        (Foreign(params=nested(100_000)), "params"),
+        (Foreign(params={"x": 10**5000}), "params"),
+        (Foreign(output={"x": float("nan")}), "output"),
+    ],
+    ids=named_only,
+)
+def test_a_bad_record_is_refused_and_its_field_named(record: Foreign, named: str) -> None:
+    with pytest.raises(InvalidJobError, match=f"this job was refused: {named}"):
+        checked_record(record)
+
+
+def test_a_record_that_was_changed_since_it_was_made_is_checked_again() -> None:
+    record = JobRecord(job_id="job", task_type="resize")
+    record.progress = 101
+
+    with pytest.raises(InvalidJobError, match="progress"):
+        checked_record(record)
+
+
+def test_a_record_made_without_checks_is_checked() -> None:
+    record = JobRecord.model_construct(
+        job_id="", task_type="t", params={}, status=JobStatus.queued, progress=0
+    )
+
+    with pytest.raises(InvalidJobError, match="job_id"):
+        checked_record(record)
+
+
+def test_an_update_becomes_a_change_with_its_output_as_text() -> None:
+    update = JobRecordUpdate(status=JobStatus.completed, progress=100, output={"a": [1]})
+
+    assert checked_change(update, POLICY) == Change(
+        status=JobStatus.completed, progress=100, output='{"a":[1]}'
+    )
+
+
+@dataclass
+class ForeignUpdate:
+    status: str | None = None
+    progress: int | None = None
+    output: dict[str, object] | None = None
+    error_message: str | None = None
+
+
+@pytest.mark.parametrize(
+    ("update", "named"),
+    [
+        (ForeignUpdate(progress=101), "progress"),
+        (ForeignUpdate(status="paused"), "status"),
+        (ForeignUpdate(output={"x": float("inf")}), "output"),
+    ],
+    ids=["progress", "status", "output"],
+)
+def test_a_bad_update_is_refused_and_its_field_named(update: ForeignUpdate, named: str) -> None:
+    with pytest.raises(InvalidJobError, match=f"this update was refused: {named}"):
+        checked_change(update, POLICY)
+
+
+def test_json_that_is_too_long_is_refused_with_its_length_and_a_way_out() -> None:
+    update = JobRecordUpdate(output={"a": "x" * 100})
+
+    with pytest.raises(
+        InvalidJobError,
+        match=r"output takes 108 bytes of JSON, more than JOB_JSON_MAX_BYTES=100: store it as a",
+    ):
+        checked_change(update, POLICY)
+
+
+def test_terms_have_defaults() -> None:
+    assert checked_terms(None, None, None, POLICY) == {
+        "created_by": None,
+        "priority": 0,
+        "max_retries": 3,
+    }
+
+
+@pytest.mark.parametrize("priority", [-(2**63), 2**63 - 1])
+def test_any_64_bit_integer_is_a_priority(priority: int) -> None:
+    assert checked_terms("me", priority, 0, POLICY)["priority"] == priority
+
+
+@pytest.mark.parametrize("priority", [2**63, -(2**63) - 1, 1.0, "1", True, float("nan")])
+def test_no_other_priority_is_accepted(priority: object) -> None:
+    sentence = f"priority {priority!r} must be an integer from {-(2**63)} to {2**63 - 1}"
+    with pytest.raises(InvalidJobError, match=re.escape(sentence)):
+        checked_terms(None, priority, None, POLICY)
+
+
+@pytest.mark.parametrize("created_by", ["a\0b", 7, b"me", "\ud800"], ids=ascii)
+def test_a_creator_that_no_database_can_store_is_refused(created_by: object) -> None:
+    with pytest.raises(InvalidJobError, match="created_by"):
+        checked_terms(created_by, None, None, POLICY)
+
+
+def test_task_types_may_come_in_any_sequence_and_more_than_once() -> None:
+    assert checked_task_types(("a", "b", "a")) == ["a", "b"]
+    assert checked_task_types({"a": 1}.keys()) == ["a"]
+    assert checked_task_types([]) == []
+
+
+@pytest.mark.parametrize("task_types", ["resize", None, 7, [1], [["a"]], [None]], ids=str)
+def test_what_is_no_sequence_of_texts_is_refused(task_types: object) -> None:
+    with pytest.raises(InvalidJobError, match="task"):
+        checked_task_types(task_types)

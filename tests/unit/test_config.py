@@ -1,0 +1,269 @@
+"""Settings from the environment: their defaults, what wins, and what is told of wrong ones."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import cast
+from unittest import mock
+
+import pytest
+from pydantic import ValidationError
+from tests.processes import child
+
+import cl_server_shared
+from cl_server_shared.config import (
+    Config,
+    FolderlessSettings,
+    Settings,
+    forget_settings,
+    load_folderless_settings,
+    load_settings,
+)
+from cl_server_shared.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """An environment with nothing of ours but a base folder."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CL_SERVER_DIR", str(tmp_path))
+    forget_settings()
+    yield
+    forget_settings()
+
+
+def test_defaults_are_those_that_services_know(tmp_path: Path) -> None:
+    settings = load_settings()
+
+    assert settings.model_dump(exclude={"WORKER_ID"}) == {
+        "CL_SERVER_DIR": str(tmp_path),
+        "DATABASE_URL": None,
+        "STORE_DATABASE_URL": f"sqlite:///{tmp_path}/media_store.db",
+        "AUTH_DATABASE_URL": f"sqlite:///{tmp_path}/user_auth.db",
+        "WORKER_DATABASE_URL": f"sqlite:///{tmp_path}/media_store.db",
+        "MEDIA_STORAGE_DIR": f"{tmp_path}/media",
+        "COMPUTE_STORAGE_DIR": f"{tmp_path}/compute",
+        "PRIVATE_KEY_PATH": f"{tmp_path}/private_key.pem",
+        "PUBLIC_KEY_PATH": f"{tmp_path}/public_key.pem",
+        "BROADCAST_TYPE": "mqtt",
+        "MQTT_BROKER": "localhost",
+        "MQTT_PORT": 1883,
+        "MQTT_TOPIC": "inference/events",
+        "MQTT_HEARTBEAT_INTERVAL": 30,
+        "CAPABILITY_TOPIC_PREFIX": "inference/workers",
+        "CAPABILITY_CACHE_TIMEOUT": 10,
+        "JOB_LEASE_SECONDS": 30,
+        "JOB_MAX_RETRIES": 3,
+        "JOB_RETRY_BASE_SECONDS": 1,
+        "JOB_RETRY_MAX_SECONDS": 300,
+        "JOB_JSON_MAX_BYTES": 1_048_576,
+        "PROGRESS_MAX_PER_SECOND": 20,
+        "SCHEMA_AUTO_UPGRADE": True,
+        "SQLITE_WAL": True,
+        "SQLITE_SYNCHRONOUS": "NORMAL",
+        "STORAGE_FSYNC": False,
+        "DATABASE_LOCK_TIMEOUT_SECONDS": 60,
+        "WORKER_SUPPORTED_TASKS": [],
+        "WORKER_POLL_INTERVAL": 5,
+        "AUTH_DISABLED": False,
+        "READ_AUTH_ENABLED": False,
+        "ADMIN_USERNAME": "admin",
+        "ADMIN_PASSWORD": None,
+        "ACCESS_TOKEN_EXPIRE_MINUTES": 30,
+        "LOG_LEVEL": "INFO",
+    }
+
+
+def test_a_worker_is_called_by_its_host_and_process() -> None:
+    assert load_settings().WORKER_ID.endswith(f"-{os.getpid()}")
+
+
+def test_making_settings_makes_no_folder(tmp_path: Path) -> None:
+    load_settings()
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_databases_own_variable_wins_over_the_common_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://all")
+    monkeypatch.setenv("STORE_DATABASE_URL", "postgresql://store")
+
+    settings = load_settings()
+
+    assert settings.AUTH_DATABASE_URL == "postgresql://all"
+    assert settings.STORE_DATABASE_URL == "postgresql://store"
+    assert settings.WORKER_DATABASE_URL == "postgresql://store"
+
+
+def test_values_are_read_as_people_write_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = {
+        "MQTT_PORT": " 1884 ",
+        "WORKER_SUPPORTED_TASKS": "resize, ,convert ,",
+        "BROADCAST_TYPE": "NONE",
+        "LOG_LEVEL": "debug",
+        "SQLITE_SYNCHRONOUS": "full",
+        "AUTH_DISABLED": "yes",
+        "WORKER_POLL_INTERVAL": "0.5",
+        "MQTT_BROKER": "",
+    }
+    for name, value in written.items():
+        monkeypatch.setenv(name, value)
+
+    read = load_settings().model_dump(include=set(written))
+
+    assert read == {
+        "MQTT_PORT": 1884,
+        "WORKER_SUPPORTED_TASKS": ["resize", "convert"],
+        "BROADCAST_TYPE": "none",
+        "LOG_LEVEL": "DEBUG",
+        "SQLITE_SYNCHRONOUS": "FULL",
+        "AUTH_DISABLED": True,
+        "WORKER_POLL_INTERVAL": 0.5,
+        "MQTT_BROKER": "localhost",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("MQTT_PORT", "many", "integer"),
+        ("MQTT_PORT", "0", "greater than or equal to 1"),
+        ("MQTT_PORT", "65536", "less than or equal to 65535"),
+        ("BROADCAST_TYPE", "carrier pigeon", "'mqtt', 'memory' or 'none'"),
+        ("MQTT_TOPIC", "jobs/#", "without +, # and NUL"),
+        ("WORKER_POLL_INTERVAL", "nan", "finite"),
+        ("WORKER_POLL_INTERVAL", "0", "greater than 0"),
+        ("JOB_LEASE_SECONDS", "0.5", "greater than or equal to 1"),
+        ("JOB_MAX_RETRIES", "-1", "greater than or equal to 0"),
+        ("AUTH_DISABLED", "perhaps", "boolean"),
+        ("LOG_LEVEL", "LOUD", "'DEBUG'"),
+        ("SQLITE_SYNCHRONOUS", "SOMETIMES", "'OFF', 'NORMAL' or 'FULL'"),
+        ("CL_SERVER_DIR", "/no/such/folder", "existing folder"),
+    ],
+)
+def test_a_wrong_value_is_told_with_its_variable_and_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, allowed: str
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(ConfigError) as refused:
+        load_settings()
+
+    assert str(refused.value).startswith(f"{name}={value!r} is not allowed: ")
+    assert allowed in str(refused.value)
+    assert str(refused.value).count(" is not allowed") == 1
+
+
+def test_a_missing_base_folder_is_told_as_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CL_SERVER_DIR")
+
+    with pytest.raises(ConfigError) as refused:
+        load_settings()
+
+    assert str(refused.value) == (
+        "CL_SERVER_DIR is not set: it must name an existing, writable folder"
+    )
+
+
+def error_of_unprivileged(folder: str) -> str:
+    """Read the settings as a user who is not root, who may do anything anywhere."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+    os.environ["CL_SERVER_DIR"] = folder
+    try:
+        load_settings()
+    except ConfigError as error:
+        return str(error)
+    return "accepted"
+
+
+@pytest.mark.parametrize(
+    ("locked", "reason"),
+    [("base/locked", "must be writable"), ("private/base", "must be an existing folder")],
+)
+def test_a_folder_that_this_user_may_not_use_is_refused(locked: str, reason: str) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name, locked)
+        folder.mkdir(parents=True)
+        folder.chmod(0o555)
+        folder.parent.chmod(0 if folder.parent.name == "private" else 0o755)
+        Path(name).chmod(0o755)
+        with child(partial(error_of_unprivileged, str(folder))) as unprivileged:
+            told = unprivileged.result()
+
+    assert told.startswith(f"CL_SERVER_DIR={str(folder)!r} is not allowed: {reason}")
+
+
+def test_every_wrong_value_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MQTT_PORT", "many")
+    monkeypatch.setenv("LOG_LEVEL", "LOUD")
+
+    with pytest.raises(ConfigError, match=r"MQTT_PORT='many'.*; LOG_LEVEL='LOUD'"):
+        load_settings()
+
+
+def test_secrets_show_neither_in_repr_nor_in_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADMIN_PASSWORD", "hunter2")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://me:hunter2@host/jobs")
+
+    settings = load_settings()
+    monkeypatch.setenv("MQTT_PORT", "many")
+    with pytest.raises(ConfigError) as refused:
+        load_settings()
+
+    assert "hunter2" not in f"{settings!r} {settings} {refused.value} {refused.value.__cause__}"
+    assert settings.ADMIN_PASSWORD is not None
+    assert settings.ADMIN_PASSWORD.get_secret_value() == "hunter2"
+
+
+def test_an_argument_that_is_no_setting_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="MQTT_PROT"):
+        Settings.model_validate({"CL_SERVER_DIR": str(tmp_path), "MQTT_PROT": 1884})
+
+
+def test_settings_without_a_folder_need_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CL_SERVER_DIR")
+
+    assert type(load_folderless_settings()) is FolderlessSettings
+    assert Config.MQTT_PORT == 1883
+
+
+def test_config_reads_once_and_is_the_same_object_at_both_paths(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert Config.MQTT_PORT == 1883
+    monkeypatch.setenv("MQTT_PORT", "1884")
+
+    assert Config.MQTT_PORT == 1883
+    forget_settings()
+    assert Config.MQTT_PORT == 1884
+    assert cl_server_shared.Config is Config
+
+
+def value_of(name: str) -> object:
+    return cast("object", getattr(Config, name))  # getattr gives Any
+
+
+@pytest.mark.parametrize(
+    "target", ["cl_server_shared.config.Config", "cl_server_shared.Config", f"{__name__}.Config"]
+)
+@pytest.mark.parametrize(("name", "value"), [("MQTT_PORT", 1), ("CL_SERVER_DIR", "/tmp")])
+def test_config_can_be_patched_and_is_restored(target: str, name: str, value: object) -> None:
+    before = value_of(name)
+    with mock.patch(f"{target}.{name}", value):
+        assert value_of(name) == value
+
+    assert value_of(name) == before
+    assert vars(Config) == {}
+
+
+def test_a_name_that_is_no_setting_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="there is no setting 'MQTT_PROT'"):
+        getattr(Config, "MQTT_PROT")  # noqa: B009  # the checker refuses the attribute

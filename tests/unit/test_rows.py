@@ -1,0 +1,203 @@
+"""Rows as other code may have written them: nothing in them stops a reader."""
+
+from typing import Final
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from cl_server_shared.jobs.attempts import AttemptLog
+from cl_server_shared.jobs.lifecycle import JobState
+from cl_server_shared.jobs.policy import JobPolicy
+from cl_server_shared.jobs.rows import (
+    JobRow,
+    Unreadable,
+    event_of_new,
+    new_row,
+    readable,
+    record_of,
+    state_of,
+)
+from cl_server_shared.models import JobEvent, JobRecord, JobStatus
+
+GOOD: Final = JobRow(
+    job_id="job",
+    task_type="resize",
+    params='{"width": 800}',
+    status="processing",
+    progress=55,
+    output=None,
+    error_message=None,
+    started_at=1_000,
+    completed_at=None,
+    available_at=None,
+    lease_expires_at=31_000,
+    worker_id="w",
+    claim_number=2,
+    retry_count=1,
+    max_retries=3,
+    last_error="boom",
+    cancel_reason=None,
+    attempts=None,
+    event_seq=7,
+    id=1,
+)
+
+# SQLite keeps in any column whatever it is given.
+ANYTHING: Final = (
+    st.none() | st.integers() | st.floats() | st.text(max_size=9) | st.binary(max_size=9)
+)
+TOO_DEEP: Final = '{"a":' * 100_000
+
+
+def with_(**columns: object) -> JobRow:
+    return JobRow._make({**GOOD._asdict(), **columns}.values())
+
+
+def shortened(value: object) -> str:
+    return ascii(value)[:30]
+
+
+def test_a_good_row_reads_as_its_record() -> None:
+    assert record_of(GOOD) == JobRecord(
+        job_id="job",
+        task_type="resize",
+        params={"width": 800},
+        status=JobStatus.processing,
+        progress=55,
+    )
+
+
+def test_a_good_row_reads_as_its_state() -> None:
+    assert state_of(GOOD) == JobState(
+        status=JobStatus.processing,
+        progress=55,
+        output=None,
+        error_message=None,
+        started_at=1_000,
+        completed_at=None,
+        available_at=None,
+        lease_expires_at=31_000,
+        worker_id="w",
+        claim_number=2,
+        retry_count=1,
+        max_retries=3,
+        last_error="boom",
+        cancel_reason=None,
+        attempts=AttemptLog(None),
+        event_seq=7,
+    )
+
+
+def test_jsons_null_as_the_original_wrote_it_is_no_output() -> None:
+    row = with_(output="null")
+
+    record = record_of(row)
+
+    assert isinstance(record, JobRecord)
+    assert record.output is None
+    assert state_of(row).output is None
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"params": '{"x": NaN}'},
+        {"params": '{"x": Infinity}'},
+        {"params": "[1]"},
+        {"params": "{"},
+        {"params": ""},
+        {"params": None},
+        {"params": TOO_DEEP},
+        {"params": TOO_DEEP + "1" + "}" * 100_000},
+        {"params": b"\xff"},
+        {"output": '"text"'},
+        {"output": TOO_DEEP},
+        {"progress": 150},
+        {"progress": "much"},
+        {"status": "paused"},
+        {"job_id": ""},
+        {"job_id": "a\nb"},
+        {"task_type": None},
+        {"error_message": b"\xff"},
+    ],
+    ids=shortened,
+)
+def test_a_broken_row_is_told_as_an_error_with_its_reason(columns: dict[str, object]) -> None:
+    row = with_(**columns)
+
+    found = record_of(row)
+    told = readable(row)
+
+    assert isinstance(found, Unreadable)
+    assert found.reason.startswith("this row cannot be read: ")
+    assert (told.status, told.progress, told.params, told.output, told.error_message) == (
+        JobStatus.error,
+        0,
+        {},
+        None,
+        found.reason,
+    )
+
+
+@given(st.sampled_from(JobRow._fields), ANYTHING)
+@example("params", TOO_DEEP)
+def test_reading_is_total(column: str, value: object) -> None:
+    row = with_(**{column: value})
+
+    assert isinstance(record_of(row), JobRecord | Unreadable)
+    assert isinstance(state_of(row), JobState)
+    assert isinstance(readable(row), JobRecord)
+
+
+@given(st.sampled_from(["retry_count", "max_retries", "claim_number", "event_seq"]), ANYTHING)
+def test_counters_are_numbers_whatever_was_stored(column: str, value: object) -> None:
+    """Decisions compare and count them."""
+    state = state_of(with_(**{column: value}))
+
+    counters = (state.retry_count, state.max_retries, state.claim_number, state.event_seq)
+    assert [type(counter) for counter in counters] == [int] * 4
+
+
+def test_an_unknown_status_is_final() -> None:
+    assert state_of(with_(status="paused")).status is JobStatus.error
+
+
+def test_a_new_row_holds_its_record_as_compact_json() -> None:
+    record = JobRecord(job_id="job", task_type="resize", params={"ü": [1, None]})
+
+    assert new_row(record, now_ms=5, policy=JobPolicy()) == {
+        "job_id": "job",
+        "task_type": "resize",
+        "params": '{"\\u00fc":[1,null]}',
+        "status": "queued",
+        "progress": 0,
+        "output": None,
+        "error_message": None,
+        "created_at": 5,
+        "completed_at": None,
+    }
+
+
+@pytest.mark.parametrize("status", JobStatus)
+def test_a_job_that_is_added_as_done_is_completed_at_once(status: JobStatus) -> None:
+    row = new_row(
+        JobRecord(job_id="job", task_type="t", status=status), now_ms=5, policy=JobPolicy()
+    )
+
+    is_final = status in {JobStatus.completed, JobStatus.error}
+    assert row["completed_at"] == (5 if is_final else None)
+
+
+def test_the_first_event_tells_the_new_row() -> None:
+    record = JobRecord(job_id="job", task_type="t", status=JobStatus.processing, progress=7)
+    row = new_row(record, now_ms=5, policy=JobPolicy())
+
+    assert event_of_new(row) == JobEvent(
+        job_id="job",
+        event_type=JobStatus.processing,
+        timestamp=5,
+        progress=7,
+        task_type="t",
+        seq=1,
+    )

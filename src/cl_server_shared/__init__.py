@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     )
     from cl_server_shared.job_storage import JobStorageService
     from cl_server_shared.models import (
+        Attempt,
         JobEvent,
         JobFilter,
         JobPage,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from cl_server_shared.shared_db import JobRepositoryService
 
 __all__ = [
+    "Attempt",
     "ClServerError",
     "Config",
     "ConfigError",
@@ -71,6 +73,7 @@ _HOMES: Final = {
     ),
     "job_storage": ("JobStorageService",),
     "models": (
+        "Attempt",
         "JobEvent",
         "JobFilter",
         "JobPage",

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
-from cl_server_shared.models import JobEvent, JobFilter, JobPage, JobRecord, SavedJobFile
+from cl_server_shared.models import Attempt, JobEvent, JobFilter, JobPage, JobRecord, SavedJobFile
 
 
 class Clock(Protocol):
@@ -125,6 +125,10 @@ class JobManagement(JobRepository, Protocol):
 
     def count_jobs(self) -> dict[str, dict[str, int]]:
         """Return how many jobs there are, by status and within it by task type."""
+        ...
+
+    def attempts(self, job_id: str) -> tuple[Attempt, ...]:
+        """Return the tries at a job that failed, oldest first; none for an unknown job."""
         ...
 
     def purge_finished(

@@ -6,7 +6,7 @@ from typing import Final, final
 
 import anyio.to_thread
 
-from cl_server_shared.models import JobFilter, JobPage, JobRecord
+from cl_server_shared.models import Attempt, JobFilter, JobPage, JobRecord
 from cl_server_shared.protocols import JobManagement, JobRecordLike, JobRecordUpdateLike
 
 
@@ -76,6 +76,10 @@ class AsyncJobRepository:
         """Find jobs, the newest first, a page of *limit* (1 or more) at a time."""
         call = partial(self._repository.find_jobs, jobs, limit=limit, after=after)
         return await anyio.to_thread.run_sync(call)
+
+    async def attempts(self, job_id: str) -> tuple[Attempt, ...]:
+        """Return the tries at a job that failed, oldest first; none for an unknown job."""
+        return await anyio.to_thread.run_sync(self._repository.attempts, job_id)
 
     async def count_jobs(self) -> dict[str, dict[str, int]]:
         """Return how many jobs there are, by status and within it by task type."""

@@ -6,16 +6,7 @@ from typing import ClassVar, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """One try that failed: by whom, from when to when (ms since the epoch), and why."""
-
-    attempt: int
-    worker: str
-    started_at: int | None
-    ended_at: int
-    error: str
+from cl_server_shared.models import Attempt
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ class Claims:
         self._lock = threading.Lock()
         self._live: dict[str, Seen] = {}
         self._lost: dict[str, int] = {}
+        self.late_reports: int = 0
 
     def hold(self, seen: Seen) -> None:
         """Remember a new claim, or how its job looks now."""
@@ -69,6 +70,11 @@ class Claims:
             self._lost[job_id] = number
             while len(self._lost) > _LOST_CLAIMS_KEPT:
                 del self._lost[next(iter(self._lost))]
+
+    def count_late_report(self) -> None:
+        """Count a report under a lost claim, in `late_reports`."""
+        with self._lock:
+            self.late_reports += 1
 
     def live(self) -> dict[str, int]:
         """Return the claim numbers of the live claims by job id."""

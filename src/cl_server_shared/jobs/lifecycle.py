@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from cl_server_shared.jobs.attempts import Attempt, AttemptLog
+from cl_server_shared.jobs.attempts import AttemptLog
 from cl_server_shared.jobs.retry import RetryPolicy
-from cl_server_shared.models import JobStatus
+from cl_server_shared.models import Attempt, JobStatus
 
 NO_MESSAGE: Final = "failed without a message"
 FINAL: Final = frozenset({JobStatus.completed, JobStatus.error})

@@ -29,7 +29,7 @@ from cl_server_shared.jobs.lifecycle import (
 from cl_server_shared.jobs.parts import RepositoryParts
 from cl_server_shared.jobs.progress import ProgressThrottle
 from cl_server_shared.jobs.store import JobDatabase, JobStore
-from cl_server_shared.models import JobFilter, JobPage, JobRecord, JobStatus
+from cl_server_shared.models import Attempt, JobFilter, JobPage, JobRecord, JobStatus
 from cl_server_shared.protocols import JobManagement, JobRecordLike, JobRecordUpdateLike
 
 _LOG: Final = logging.getLogger(__name__)
@@ -281,6 +281,20 @@ class SqlJobRepository(JobManagement):
         return counts
 
     @override
+    def attempts(self, job_id: str) -> tuple[Attempt, ...]:
+        """Return the tries at a job that failed, oldest first, at most 100; none for unknown jobs.
+
+        The try that succeeded is the row itself: `started_at`, `completed_at`, `retry_count`.
+        """
+        row = self._jobs.store.read(job_id)
+        return () if row is None else rows.state_of(row).attempts.entries()
+
+    @property
+    def late_reports(self) -> int:
+        """How many reports came under a claim that was lost, and changed nothing."""
+        return self._claims.late_reports
+
+    @override
     def purge_finished(
         self, before_ms: int, limit: int, remove_files: Callable[[str], object]
     ) -> list[str]:
@@ -349,6 +363,8 @@ class SqlJobRepository(JobManagement):
             reason = f"claim {report.held_claim} was lost: the job was removed"
             outcome = Refused(Refusal.lost, reason)
         if isinstance(outcome, Refused):
+            if outcome.refusal is Refusal.lost:
+                self._claims.count_late_report()
             if outcome.refusal is not Refusal.behind:
                 self._throttle.take(job_id)
             _LOG.warning("job %s: an update was refused: %s", job_id, outcome.reason)

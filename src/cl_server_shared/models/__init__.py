@@ -3,6 +3,7 @@
 Importable on its own: it needs no environment, broker, container or web framework.
 """
 
+from cl_server_shared.models.attempt import Attempt
 from cl_server_shared.models.base import Base
 from cl_server_shared.models.event import JobEvent
 from cl_server_shared.models.job import Job, JobRecord, JobRecordUpdate, JobStatus
@@ -11,6 +12,7 @@ from cl_server_shared.models.queue import QueueEntry
 from cl_server_shared.models.saved_file import SavedJobFile
 
 __all__ = [
+    "Attempt",
     "Base",
     "Job",
     "JobEvent",

@@ -3,13 +3,21 @@
 An implementation inherits its port explicitly, so that the type checker proves it complete.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
-from cl_server_shared.models import Attempt, JobEvent, JobFilter, JobPage, JobRecord, SavedJobFile
+from cl_server_shared.models import (
+    Attempt,
+    FileReport,
+    JobEvent,
+    JobFilter,
+    JobPage,
+    JobRecord,
+    SavedJobFile,
+)
 
 
 class Clock(Protocol):
@@ -274,4 +282,12 @@ class JobStorage(Protocol):
 
     def total_size_bytes(self) -> int:
         """Return the sum of the sizes of all jobs' files."""
+        ...
+
+    def verify(self, job_id: str) -> FileReport:
+        """Read a job's files and compare them with what `save` recorded; changes nothing."""
+        ...
+
+    def verify_all(self) -> Iterator[FileReport]:
+        """Verify every job, one at a time, ordered by job id; changes nothing."""
         ...

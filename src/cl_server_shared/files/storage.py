@@ -1,6 +1,7 @@
 """The job storage on a local disk."""
 
 import errno
+from collections.abc import Iterator
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import BinaryIO, final, override
 
 from anyio import wrap_file
 
+from cl_server_shared.files.checksums import forget
 from cl_server_shared.files.contents import job_folders, remove_job, stored_files
 from cl_server_shared.files.folders import (
     open_regular,
@@ -20,7 +22,8 @@ from cl_server_shared.files.paths import JobPath, checked_file_path, checked_pat
 from cl_server_shared.files.saving import save_file
 from cl_server_shared.files.staging import Target
 from cl_server_shared.files.threads import Checkpoint, run_in_thread
-from cl_server_shared.models import SavedJobFile
+from cl_server_shared.files.verification import verified_job, verified_store
+from cl_server_shared.models import FileReport, SavedJobFile
 from cl_server_shared.protocols import AsyncFileLike, FileLike, JobStorage
 
 
@@ -58,7 +61,10 @@ class LocalJobStorage(JobStorage):
     @override
     def remove(self, job_id: str) -> bool:
         """Remove the job's folder and all in it; of several at once, one returns True."""
-        return remove_job(self._jobs, checked_path(job_id).job_id)
+        path = checked_path(job_id)
+        removed = remove_job(self._jobs, path.job_id)
+        forget(self._jobs, path.job_id)
+        return removed
 
     @override
     async def save(
@@ -121,6 +127,14 @@ class LocalJobStorage(JobStorage):
     @override
     def total_size_bytes(self) -> int:
         return sum(map(self._size_bytes, job_folders(self._jobs)))
+
+    @override
+    def verify(self, job_id: str) -> FileReport:
+        return verified_job(self._jobs, checked_path(job_id).job_id)
+
+    @override
+    def verify_all(self) -> Iterator[FileReport]:
+        return verified_store(self._jobs)
 
     def _size_bytes(self, folder: str) -> int:
         try:

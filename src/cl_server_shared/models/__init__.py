@@ -10,10 +10,12 @@ from cl_server_shared.models.job import Job, JobRecord, JobRecordUpdate, JobStat
 from cl_server_shared.models.page import JobFilter, JobPage
 from cl_server_shared.models.queue import QueueEntry
 from cl_server_shared.models.saved_file import SavedJobFile
+from cl_server_shared.models.verification import FileReport
 
 __all__ = [
     "Attempt",
     "Base",
+    "FileReport",
     "Job",
     "JobEvent",
     "JobFilter",

@@ -4,6 +4,7 @@ ClServerError
 ├── ConfigError          a setting is missing or wrong
 ├── InvalidJobError      an argument refused before the database sees it (a ValueError)
 ├── InvalidPathError     a job id or path that could leave the job's folder (a ValueError)
+├── InvalidSourceError   what was given to be saved cannot be read (a TypeError)
 ├── JobLost              the caller's claim on the job is no longer valid: stop working on it
 ├── JobCancelled         somebody cancelled the job: stop working on it
 └── DatabaseError        the database refused, failed or cannot be used this way
@@ -43,6 +44,11 @@ class JobLost(ClServerError):  # noqa: N818  # an outcome for the worker, not a 
 @final
 class JobCancelled(ClServerError):  # noqa: N818  # an outcome for the worker, not a mistake
     """A worker reported progress on a job that was cancelled."""
+
+
+@final
+class InvalidSourceError(ClServerError, TypeError):
+    """What was given to `save` is nothing that bytes can be read from."""
 
 
 class DatabaseError(ClServerError):

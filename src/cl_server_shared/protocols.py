@@ -229,6 +229,7 @@ class AsyncFileLike(Protocol):
         exc_type: type[BaseException] | None,
         exc: BaseException | None,
         traceback: TracebackType | None,
+        /,
     ) -> None: ...
 
 
@@ -252,6 +253,7 @@ class JobStorage(Protocol):
         """Store *file* whole or not at all, replacing what was there.
 
         Raises:
+            InvalidSourceError: (a TypeError) *file* is a text stream or nothing that can be read.
             FileNotFoundError: the source path, or with `mkdirs=False` the target folder, is absent.
         """
         ...

@@ -6,19 +6,14 @@ from io import IOBase
 from os import PathLike
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
-from typing import Final, final
+from typing import Final
 
-from cl_server_shared.errors import ClServerError
+from cl_server_shared.errors import InvalidSourceError
 
 CHUNK_BYTES: Final = 1024 * 1024
 _SMALL_BYTES = 4096
 
 type Chunk = bytes | memoryview
-
-
-@final
-class InvalidSourceError(ClServerError, TypeError):
-    """What was given to `save` is nothing that bytes can be read from."""
 
 
 def blocking_chunks(file: object) -> Generator[Chunk] | None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import BinaryIO, final, override
+from typing import BinaryIO, Final, override
 
 from anyio import wrap_file
 
@@ -27,7 +27,6 @@ from cl_server_shared.models import FileReport, SavedJobFile
 from cl_server_shared.protocols import AsyncFileLike, FileLike, JobStorage
 
 
-@final
 class LocalJobStorage(JobStorage):
     """Keeps files under `{base_dir}/jobs/{job_id}/`, on any file system with flock(2).
 
@@ -46,8 +45,8 @@ class LocalJobStorage(JobStorage):
     """
 
     def __init__(self, base_dir: str | PathLike[str], *, fsync: bool = False) -> None:
-        self._jobs = Path(base_dir).absolute() / "jobs"
-        self._fsync = fsync
+        self._jobs: Final = Path(base_dir).absolute() / "jobs"
+        self._fsync: Final = fsync
         self._jobs.mkdir(parents=True, exist_ok=True)
 
     @override
@@ -97,7 +96,7 @@ class LocalJobStorage(JobStorage):
     async def open(self, job_id: str, relative_path: str) -> AsyncFileLike:
         path = checked_file_path(job_id, relative_path)
         file = await run_in_thread(partial(_open_stored, self._jobs, path))
-        return wrap_file(file)  # pyright: ignore[reportReturnType]  its __aexit__ names differ
+        return wrap_file(file)
 
     @override
     def resolve_path(self, job_id: str, relative_path: str | None = None) -> Path:

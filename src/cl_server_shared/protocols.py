@@ -287,7 +287,11 @@ class JobStorage(Protocol):
         ...
 
     def verify(self, job_id: str) -> FileReport:
-        """Read a job's files and compare them with what `save` recorded; changes nothing."""
+        """Read a job's files and compare them with what `save` recorded; changes nothing.
+
+        Raises:
+            FileNotFoundError: the job has no folder.
+        """
         ...
 
     def verify_all(self) -> Iterator[FileReport]:

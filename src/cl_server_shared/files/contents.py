@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cl_server_shared.errors import InvalidPathError
 from cl_server_shared.files.folders import opened_folder, opened_job
-from cl_server_shared.files.paths import is_temporary
+from cl_server_shared.files.paths import is_reserved
 
 _REMOVE_ATTEMPTS = 100
 # No number: shutil.rmtree found a link where it had just seen a folder.
@@ -19,7 +19,7 @@ _CHANGED_MEANWHILE = frozenset({errno.ENOENT, errno.ENOTEMPTY, errno.ENOTDIR, er
 def stored_files(jobs: Path, job_id: str) -> Iterator[tuple[str, int]]:
     """Yield the relative path and the size in bytes of each regular file of a job.
 
-    Temporary files and symbolic links are left out, and so is what vanishes meanwhile.
+    The storage's own files and symbolic links are left out, and so is what vanishes meanwhile.
 
     Raises:
         FileNotFoundError: there is no such job.
@@ -74,7 +74,7 @@ def _scan(job: int, parts: tuple[str, ...]) -> tuple[list[tuple[str, int]], list
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 folders.append(entry.name)
-            elif entry.is_file(follow_symlinks=False) and not is_temporary(entry.name):
+            elif entry.is_file(follow_symlinks=False) and not is_reserved(entry.name):
                 with suppress(FileNotFoundError):
                     files.append((entry.name, entry.stat(follow_symlinks=False).st_size))
     return files, folders

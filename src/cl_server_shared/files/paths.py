@@ -17,8 +17,12 @@ MAX_NAME_BYTES: Final = 255
 MAX_PATH_BYTES: Final = 1024
 MAX_DEPTH: Final = 64
 
-TEMPORARY_PREFIX: Final = ".cl-save-"
+RESERVED_PREFIX: Final = ".cl-"
+"""Files in a job's folder that are the storage's own begin with this."""
+TEMPORARY_PREFIX: Final = f"{RESERVED_PREFIX}save-"
 """Files of ours that are not whole yet are called this and a random number."""
+CHECKSUMS: Final = f"{RESERVED_PREFIX}checksums"
+"""What `save` recorded of a job's files."""
 
 _SHOWN_CHARACTERS = 100
 # Unicode category Cc, lone surrogates (no UTF-8 exists for them), and what separates on Windows.
@@ -30,9 +34,9 @@ _DEVICE = re.compile(
 )
 
 
-def is_temporary(name: str) -> bool:
-    """Tell whether *name* is reserved for unfinished files, on any file system's letter case."""
-    return name.casefold().startswith(TEMPORARY_PREFIX)
+def is_reserved(name: str) -> bool:
+    """Tell whether *name* is the storage's own, on any file system's letter case."""
+    return name.casefold().startswith(RESERVED_PREFIX)
 
 
 _RULES: tuple[tuple[Callable[[str], object], str], ...] = (
@@ -43,7 +47,7 @@ _RULES: tuple[tuple[Callable[[str], object], str], ...] = (
     (_DRIVE.match, "it names a Windows drive"),
     (_DEVICE.match, "it names a Windows device"),
     (lambda name: len(name.encode()) > MAX_NAME_BYTES, f"a name is over {MAX_NAME_BYTES} bytes"),
-    (is_temporary, f"names that begin with {TEMPORARY_PREFIX!r} are reserved"),
+    (is_reserved, f"names that begin with {RESERVED_PREFIX!r} are reserved"),
 )
 
 

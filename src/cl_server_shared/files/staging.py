@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, final
 
-from cl_server_shared.files.checksums import forget, record
+from cl_server_shared.files.checksums import record
 from cl_server_shared.files.folders import (
     opened_folder,
     opened_job,
@@ -96,7 +96,7 @@ class StagedFile:
             os.fsync(opened.temporary)
         checkpoint()
         name = target.path.name
-        record(target.jobs, target.path, self.size_bytes, self.hash)
+        record(opened.job, target.path, self.size_bytes, self.hash)
         try:
             os.replace(opened.name, name, src_dir_fd=opened.job, dst_dir_fd=opened.parent)
             if target.fsync:
@@ -104,8 +104,6 @@ class StagedFile:
             # What a remove has taken by now was not stored.
             os.stat(name, dir_fd=opened.parent, follow_symlinks=False)
         except FileNotFoundError as error:
-            if not (target.jobs / target.path.job_id).exists():
-                forget(target.jobs, target.path.job_id)
             message = f"the job was removed while '{target.path}' was being saved"
             raise FileNotFoundError(errno.ENOENT, message) from error
 

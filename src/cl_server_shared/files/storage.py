@@ -9,7 +9,6 @@ from typing import BinaryIO, Final, override
 
 from anyio import wrap_file
 
-from cl_server_shared.files.checksums import forget
 from cl_server_shared.files.contents import job_folders, remove_job, stored_files
 from cl_server_shared.files.folders import (
     open_regular,
@@ -60,10 +59,7 @@ class LocalJobStorage(JobStorage):
     @override
     def remove(self, job_id: str) -> bool:
         """Remove the job's folder and all in it; of several at once, one returns True."""
-        path = checked_path(job_id)
-        removed = remove_job(self._jobs, path.job_id)
-        forget(self._jobs, path.job_id)
-        return removed
+        return remove_job(self._jobs, checked_path(job_id).job_id)
 
     @override
     async def save(

@@ -10,7 +10,7 @@ import os
 import secrets
 from contextlib import suppress
 
-from cl_server_shared.files.paths import TEMPORARY_PREFIX, is_temporary
+from cl_server_shared.files.paths import TEMPORARY_PREFIX
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PROBE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -37,7 +37,7 @@ def sweep(job: int) -> None:
         leftovers = [
             entry.name
             for entry in entries
-            if is_temporary(entry.name) and entry.is_file(follow_symlinks=False)
+            if entry.name.startswith(TEMPORARY_PREFIX) and entry.is_file(follow_symlinks=False)
         ]
     for name in leftovers:
         # Taken by another sweep; alive; another user's, who may sweep it himself.

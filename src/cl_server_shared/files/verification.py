@@ -2,20 +2,26 @@
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from cl_server_shared.errors import InvalidPathError
-from cl_server_shared.files.checksums import Checksum, jobs_recorded, recorded
+from cl_server_shared.files.checksums import Checksum, recorded
 from cl_server_shared.files.contents import job_folders, stored_files
-from cl_server_shared.files.folders import open_regular, opened_parent
+from cl_server_shared.files.folders import open_regular, opened_job, opened_parent
 from cl_server_shared.files.paths import JobPath, checked_file_path, checked_path
 from cl_server_shared.models import FileReport
 
 
 def verified_job(jobs: Path, job_id: str) -> FileReport:
-    """Read every recorded file of a job, and report what differs."""
-    records = recorded(jobs, job_id)
-    present = _present(jobs, job_id)
+    """Read every recorded file of a job, and report what differs.
+
+    Raises:
+        FileNotFoundError: the job has no folder.
+    """
+    with opened_job(jobs, job_id) as job:
+        records = recorded(job)
+    present = {name for name, _ in stored_files(jobs, job_id)}
     return FileReport(
         job_id=job_id,
         missing=tuple(sorted(records.keys() - present)),
@@ -29,20 +35,11 @@ def verified_job(jobs: Path, job_id: str) -> FileReport:
 
 
 def verified_store(jobs: Path) -> Iterator[FileReport]:
-    """Report on every job that has a folder or a record, one at a time, ordered by job id."""
-    for job_id in sorted({*job_folders(jobs), *jobs_recorded(jobs)}):
-        try:
-            checked_path(job_id)
-        except InvalidPathError:
-            continue  # not made by us, and out of reach of every other call
-        yield verified_job(jobs, job_id)
-
-
-def _present(jobs: Path, job_id: str) -> set[str]:
-    try:
-        return {name for name, _ in stored_files(jobs, job_id)}
-    except FileNotFoundError:
-        return set()
+    """Report on every job that has a folder, one at a time, ordered by job id."""
+    for job_id in sorted(job_folders(jobs)):
+        # Removed meanwhile; a folder that is none of ours, out of reach of every other call.
+        with suppress(FileNotFoundError, InvalidPathError):
+            yield verified_job(jobs, checked_path(job_id).job_id)
 
 
 def _checksum(jobs: Path, path: JobPath) -> Checksum | None:

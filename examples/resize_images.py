@@ -29,9 +29,9 @@ from sqlmodel import select
 from cl_server_shared import ClServerError, Container, JobRecord, JobStatus, running
 from cl_server_shared.integrations.ml_tools import safe_filename
 from cl_server_shared.models import Job
-from job_display import JobBars, Row, table_of  # pyright: ignore[reportImplicitRelativeImport]  beside this script
-from pictures import make_pictures  # pyright: ignore[reportImplicitRelativeImport]  likewise
-from worker_processes import worker_processes  # pyright: ignore[reportImplicitRelativeImport]  likewise
+from job_display import JobBars, Row, table_of
+from pictures import make_pictures
+from worker_processes import worker_processes
 
 BOX_PIXELS: Final = 256
 WORKERS: Final = 2

@@ -216,8 +216,10 @@ class running:  # noqa: N801  # reads as a statement: `with running(Container())
             await anyio.to_thread.run_sync(self._close)
 
     def _close(self) -> None:
-        self._container.closing().close()
-        self._container.reset_singletons()
+        try:
+            self._container.closing().close()
+        finally:
+            self._container.reset_singletons()
 
 
 @cache

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cl_server_shared.jobs.attempts import Attempt, AttemptLog
+from cl_server_shared.jobs.attempts import AttemptLog
+from cl_server_shared.models import Attempt
 
 ATTEMPTS = st.builds(
     Attempt,

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.states import CHANGES, REPORTS, STATES
 
 from cl_server_shared.jobs import lifecycle
-from cl_server_shared.jobs.attempts import Attempt, AttemptLog
+from cl_server_shared.jobs.attempts import AttemptLog
 from cl_server_shared.jobs.lifecycle import (
     FINAL,
     NO_MESSAGE,
@@ -21,7 +21,7 @@ from cl_server_shared.jobs.lifecycle import (
     Unchanged,
 )
 from cl_server_shared.jobs.retry import RetryPolicy
-from cl_server_shared.models import JobStatus
+from cl_server_shared.models import Attempt, JobStatus
 
 WAITING = JobState(
     status=JobStatus.queued,

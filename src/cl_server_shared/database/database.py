@@ -133,10 +133,11 @@ class Database:
         self, connection: DBAPIConnection, statement: Statement, values: Values
     ) -> Sequence[Row]:
         cursor = connection.cursor()
-        cursor.execute(statement.text(self.dialect), statement.bind(self.dialect, values))
-        rows: Sequence[Row] = cursor.fetchall() if cursor.description else ()
-        cursor.close()
-        return rows
+        try:
+            cursor.execute(statement.text(self.dialect), statement.bind(self.dialect, values))
+            return cursor.fetchall() if cursor.description else ()
+        finally:
+            cursor.close()  # one that is left open keeps SQLite's lock, even on a closed connection
 
     def _start(self, engine: Engine) -> None:
         self._connections = connections_for(engine, self._options)

@@ -170,13 +170,15 @@ def recover(state: JobState, *, now_ms: int) -> Decision:
     expires_at = state.lease_expires_at
     if state.status is not JobStatus.processing or expires_at is None or expires_at > now_ms:
         return Refused(Refusal.not_running, "its lease has not expired")
-    if state.cancel_reason is not None:
-        return Applied(_fail(state, now_ms, error=_cancelled(state.cancel_reason)))
     error = f"worker {state.worker_id or 'unknown'} stopped answering"
-    if state.retry_count < state.max_retries:
+    if state.cancel_reason is None and state.retry_count < state.max_retries:
         return Applied(_try_again(state, now_ms, error=error, delay_ms=0))
-    used_up = f"{error}, and all {state.retry_count + 1} tries are used up"
-    return Applied(_fail(state, now_ms, error=used_up))
+    if state.cancel_reason is None:
+        error = f"{error}, and all {state.retry_count + 1} tries are used up"
+    else:
+        error = _cancelled(state.cancel_reason)
+    ended = _fail(state, now_ms, error=error)
+    return Applied(replace(ended, claim_number=state.claim_number + 1))
 
 
 def give_up(state: JobState, *, reason: str, now_ms: int) -> JobState:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import Final, override
+from weakref import ref
 
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -56,7 +57,7 @@ class SqlJobRepository(JobManagement):
         self._announcer: Final = Announcer(self._claims, parts.broadcaster)
         self._claiming: Final = Claiming(self._jobs, self._claims, self._announcer, parts)
         self._throttle: Final = ProgressThrottle(
-            parts.policy.progress_max_per_second, parts.clock, self._write_late_progress
+            parts.policy.progress_max_per_second, parts.clock, _writer_of_late_progress(self)
         )
 
     @override
@@ -355,8 +356,9 @@ class SqlJobRepository(JobManagement):
     def _update(self, changes: Changes, job_id: str, change: Change) -> Outcome:
         report = self._report(job_id)
         if not _goes_on(change):
-            reached = max(change.progress or 0, self._throttle.take(job_id))
-            change = replace(change, progress=reached or None)
+            held_back = self._throttle.take(job_id)
+            if held_back:
+                change = replace(change, progress=max(change.progress or 0, held_back))
         outcome = changes.change(job_id, lambda state: lifecycle.update(state, change, report))
         if isinstance(outcome, NotFound) and report.held_claim is not None:
             self._claims.lose(job_id, report.held_claim)
@@ -387,9 +389,21 @@ class SqlJobRepository(JobManagement):
             return False
         return not self._throttle.admits(job_id, change.progress)
 
-    def _write_late_progress(self, job_id: str, progress: int) -> None:
+    def write_late_progress(self, job_id: str, progress: int) -> None:
         """Write what was held back; what the worker must know, its next report tells it."""
         self._update(self._changes, job_id, Change(progress=progress))
+
+
+def _writer_of_late_progress(repository: SqlJobRepository) -> Callable[[str, int], None]:
+    """Hold the repository weakly: one that was dropped must not go on renewing its claims."""
+    living = ref(repository)
+
+    def write(job_id: str, progress: int) -> None:
+        found = living()
+        if found is not None:
+            found.write_late_progress(job_id, progress)
+
+    return write
 
 
 def _goes_on(change: Change) -> bool:

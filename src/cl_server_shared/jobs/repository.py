@@ -3,34 +3,25 @@
 import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from functools import cached_property
 from typing import Final, override
-from weakref import ref
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from cl_server_shared.errors import JobCancelled, JobLost
 from cl_server_shared.jobs import checks, lifecycle, rows, search
 from cl_server_shared.jobs.after_commit import after_commit
 from cl_server_shared.jobs.announcing import Announcer
-from cl_server_shared.jobs.changes import Changes, Deferred, NotFound, Outcome
+from cl_server_shared.jobs.changes import Changes, Deferred, Outcome
 from cl_server_shared.jobs.claiming import Claiming
 from cl_server_shared.jobs.claims import Claims, Seen
 from cl_server_shared.jobs.lifecycle import (
     Applied,
-    Change,
     Decision,
     JobState,
-    Refusal,
-    Refused,
-    Report,
     Unchanged,
 )
 from cl_server_shared.jobs.parts import RepositoryParts
-from cl_server_shared.jobs.progress import ProgressThrottle
 from cl_server_shared.jobs.store import JobDatabase, JobStore
-from cl_server_shared.models import Attempt, JobFilter, JobPage, JobRecord, JobStatus
+from cl_server_shared.models import Attempt, JobFilter, JobPage, JobRecord
 from cl_server_shared.protocols import JobManagement, JobRecordLike, JobRecordUpdateLike
 
 _LOG: Final = logging.getLogger(__name__)
@@ -56,9 +47,7 @@ class SqlJobRepository(JobManagement):
         self._claims: Final = Claims()
         self._announcer: Final = Announcer(self._claims, parts.broadcaster)
         self._claiming: Final = Claiming(self._jobs, self._claims, self._announcer, parts)
-        self._throttle: Final = ProgressThrottle(
-            parts.policy.progress_max_per_second, parts.clock, _writer_of_late_progress(self)
-        )
+        self._reporting: Final = Reporting(self._changes, self._claims, parts)
 
     @override
     def add_job(
@@ -118,8 +107,8 @@ class SqlJobRepository(JobManagement):
             JobCancelled: progress was reported on a job that was cancelled.
         """
         outcome = self.apply_update(job_id, updates)
-        if isinstance(outcome, Refused) and updates.status in {None, JobStatus.processing}:
-            _stop_the_worker(job_id, outcome)
+        if goes_on(updates.status):
+            stop_the_worker(job_id, outcome)
         return isinstance(outcome, Applied | Unchanged | Deferred)
 
     def apply_update(self, job_id: str, updates: JobRecordUpdateLike) -> Outcome:
@@ -129,9 +118,8 @@ class SqlJobRepository(JobManagement):
             InvalidJobError: the update cannot be stored.
         """
         change = checks.checked_change(updates, self._parts.policy)
-        if self._may_wait(job_id, change):
-            return Deferred()
-        return self._update(self._changes, job_id, change)
+        may_wait = not self._jobs.database.is_bound_to_thread  # a timer's thread would write it
+        return self._reporting.report(job_id, change, may_wait=may_wait)
 
     @override
     def fetch_next_job(self, task_types: Sequence[str]) -> JobRecord | None:
@@ -149,7 +137,7 @@ class SqlJobRepository(JobManagement):
     @override
     def delete_job(self, job_id: str) -> bool:
         """Remove the row; False if there is none of that id. Its files stay."""
-        self._throttle.take(job_id)
+        self._reporting.forget_progress(job_id)
         self._claims.end(job_id)
         return self._jobs.store.delete(job_id)
 
@@ -172,7 +160,7 @@ class SqlJobRepository(JobManagement):
 
         For a worker that shuts down. Whoever works on it loses its claim.
         """
-        self._throttle.take(job_id)
+        self._reporting.forget_progress(job_id)
         now_ms = self._parts.clock.now_ms()
         return self._decided(job_id, lambda job: lifecycle.release(job, now_ms=now_ms))
 
@@ -228,7 +216,7 @@ class SqlJobRepository(JobManagement):
             return []
         jobs = self._claiming.fetch(wanted, checks.checked_limit(limit))
         for job in jobs:
-            self._throttle.take(job.job_id)  # of an earlier claim of ours
+            self._reporting.forget_progress(job.job_id)  # of an earlier claim of ours
         return jobs
 
     @override
@@ -245,7 +233,9 @@ class SqlJobRepository(JobManagement):
         )
         with self._batch("finish_jobs") as batch:
             return {
-                job_id: isinstance(self._update(batch, job_id, change), Applied | Unchanged)
+                job_id: isinstance(
+                    self._reporting.report_on(batch, job_id, change), Applied | Unchanged
+                )
                 for job_id, change in zip(updates, changes, strict=True)
             }
 
@@ -334,7 +324,6 @@ class SqlJobRepository(JobManagement):
         """Begin anywhere: whoever claimed a removed job of the same id must not match this one."""
         return int(self._parts.jitter() * _CLAIM_NUMBERS)
 
-    @cached_property
     def _changes(self) -> Changes:
         return self._changes_on(self._jobs.store, self._announcer.changed)
 
@@ -351,67 +340,4 @@ class SqlJobRepository(JobManagement):
             self._announcer.changed(seen, now_ms)
 
     def _decided(self, job_id: str, decide: Callable[[JobState], Decision]) -> bool:
-        return isinstance(self._changes.change(job_id, decide), Applied | Unchanged)
-
-    def _update(self, changes: Changes, job_id: str, change: Change) -> Outcome:
-        report = self._report(job_id)
-        if not _goes_on(change):
-            held_back = self._throttle.take(job_id)
-            if held_back:
-                change = replace(change, progress=max(change.progress or 0, held_back))
-        outcome = changes.change(job_id, lambda state: lifecycle.update(state, change, report))
-        if isinstance(outcome, NotFound) and report.held_claim is not None:
-            self._claims.lose(job_id, report.held_claim)
-            reason = f"claim {report.held_claim} was lost: the job was removed"
-            outcome = Refused(Refusal.lost, reason)
-        if isinstance(outcome, Refused):
-            if outcome.refusal is Refusal.lost:
-                self._claims.count_late_report()
-            if outcome.refusal is not Refusal.behind:
-                self._throttle.take(job_id)
-            _LOG.warning("job %s: an update was refused: %s", job_id, outcome.reason)
-        return outcome
-
-    def _report(self, job_id: str) -> Report:
-        return Report(
-            held_claim=self._claims.number(job_id),
-            now_ms=self._parts.clock.now_ms(),
-            retry=self._parts.policy.retry,
-            jitter=self._parts.jitter(),
-        )
-
-    def _may_wait(self, job_id: str, change: Change) -> bool:
-        """Tell whether this is progress of a claimed job that was kept to be written later."""
-        seen = self._claims.get(job_id)
-        if seen is None or change.progress is None or change != Change(progress=change.progress):
-            return False
-        if seen.state.progress >= change.progress or self._jobs.database.is_bound_to_thread:
-            return False
-        return not self._throttle.admits(job_id, change.progress)
-
-    def write_late_progress(self, job_id: str, progress: int) -> None:
-        """Write what was held back; what the worker must know, its next report tells it."""
-        self._update(self._changes, job_id, Change(progress=progress))
-
-
-def _writer_of_late_progress(repository: SqlJobRepository) -> Callable[[str, int], None]:
-    """Hold the repository weakly: one that was dropped must not go on renewing its claims."""
-    living = ref(repository)
-
-    def write(job_id: str, progress: int) -> None:
-        found = living()
-        if found is not None:
-            found.write_late_progress(job_id, progress)
-
-    return write
-
-
-def _goes_on(change: Change) -> bool:
-    return change.status in {None, JobStatus.processing}
-
-
-def _stop_the_worker(job_id: str, refused: Refused) -> None:
-    if refused.refusal is Refusal.lost:
-        raise JobLost(f"job {job_id!r}: {refused.reason}; stop working on it")
-    if refused.refusal is Refusal.cancelled:
-        raise JobCancelled(f"job {job_id!r} was {refused.reason}; stop working on it")
+        return isinstance(self._changes().change(job_id, decide), Applied | Unchanged)

@@ -1,0 +1,122 @@
+"""Reporting: what workers and others tell of a job, and what became of it."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final, final
+from weakref import ref
+
+from cl_server_shared.errors import JobCancelled, JobLost
+from cl_server_shared.jobs import lifecycle
+from cl_server_shared.jobs.changes import Changes, Deferred, NotFound, Outcome
+from cl_server_shared.jobs.claims import Claims
+from cl_server_shared.jobs.lifecycle import Change, Refusal, Refused, Report
+from cl_server_shared.jobs.parts import RepositoryParts
+from cl_server_shared.jobs.progress import ProgressThrottle
+from cl_server_shared.models import JobStatus
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+@final
+class Reporting:
+    """Takes reports for one repository.
+
+    Args:
+        changes: gives what carries a decision out at once.
+        claims: the claims under which this repository reports.
+        parts: the repository's collaborators.
+    """
+
+    def __init__(
+        self, changes: Callable[[], Changes], claims: Claims, parts: RepositoryParts
+    ) -> None:
+        self._changes: Final = changes
+        self._claims: Final = claims
+        self._parts: Final = parts
+        self._throttle: Final = ProgressThrottle(
+            parts.policy.progress_max_per_second, parts.clock, _writer_of_late_progress(self)
+        )
+
+    def report(self, job_id: str, change: Change, *, may_wait: bool) -> Outcome:
+        """Change a job; progress that comes too fast is kept and written later if it *may_wait*."""
+        if may_wait and self._is_kept(job_id, change):
+            return Deferred()
+        return self.report_on(self._changes(), job_id, change)
+
+    def report_on(self, changes: Changes, job_id: str, change: Change) -> Outcome:
+        """Change a job as part of *changes*."""
+        report = Report(
+            held_claim=self._claims.number(job_id),
+            now_ms=self._parts.clock.now_ms(),
+            retry=self._parts.policy.retry,
+            jitter=self._parts.jitter(),
+        )
+        whole = change if goes_on(change.status) else self._with_kept_progress(job_id, change)
+        outcome = changes.change(job_id, lambda state: lifecycle.update(state, whole, report))
+        if isinstance(outcome, NotFound) and report.held_claim is not None:
+            self._claims.lose(job_id, report.held_claim)
+            reason = f"claim {report.held_claim} was lost: the job was removed"
+            outcome = Refused(Refusal.lost, reason)
+        if isinstance(outcome, Refused):
+            self._note(job_id, outcome)
+        return outcome
+
+    def forget_progress(self, job_id: str) -> None:
+        """Drop progress of an attempt that is over."""
+        self._throttle.take(job_id)
+
+    def write_late_progress(self, job_id: str, progress: int) -> None:
+        """Write what was kept; what the worker must know, its next report tells it."""
+        self.report_on(self._changes(), job_id, Change(progress=progress))
+
+    def _is_kept(self, job_id: str, change: Change) -> bool:
+        seen = self._claims.get(job_id)
+        if seen is None or change.progress is None or change != Change(progress=change.progress):
+            return False
+        return seen.state.progress < change.progress and not self._throttle.admits(
+            job_id, change.progress
+        )
+
+    def _with_kept_progress(self, job_id: str, change: Change) -> Change:
+        kept = self._throttle.take(job_id)
+        return replace(change, progress=max(change.progress or 0, kept)) if kept else change
+
+    def _note(self, job_id: str, refused: Refused) -> None:
+        if refused.refusal is Refusal.lost:
+            self._claims.count_late_report()
+        if refused.refusal is not Refusal.behind:
+            self._throttle.take(job_id)
+        _LOG.warning("job %s: an update was refused: %s", job_id, refused.reason)
+
+
+def goes_on(status: str | None) -> bool:
+    """Tell whether a report with this status leaves the job running."""
+    return status in {None, JobStatus.processing}
+
+
+def stop_the_worker(job_id: str, outcome: Outcome) -> None:
+    """Tell a worker that reported progress in vain.
+
+    Raises:
+        JobLost: its claim was lost.
+        JobCancelled: the job was cancelled.
+    """
+    if not isinstance(outcome, Refused):
+        return
+    if outcome.refusal is Refusal.lost:
+        raise JobLost(f"job {job_id!r}: {outcome.reason}; stop working on it")
+    if outcome.refusal is Refusal.cancelled:
+        raise JobCancelled(f"job {job_id!r} was {outcome.reason}; stop working on it")
+
+
+def _writer_of_late_progress(reporting: Reporting) -> Callable[[str, int], None]:
+    """Hold it weakly: a repository that was dropped must not go on renewing its claims."""
+    living = ref(reporting)
+
+    def write(job_id: str, progress: int) -> None:
+        found = living()
+        if found is not None:
+            found.write_late_progress(job_id, progress)
+
+    return write

@@ -1,8 +1,8 @@
 """The repository: what services and workers call."""
 
-import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Final, override
 
 from sqlalchemy.orm import Session, sessionmaker
@@ -13,18 +13,13 @@ from cl_server_shared.jobs.announcing import Announcer
 from cl_server_shared.jobs.changes import Changes, Deferred, Outcome
 from cl_server_shared.jobs.claiming import Claiming
 from cl_server_shared.jobs.claims import Claims, Seen
-from cl_server_shared.jobs.lifecycle import (
-    Applied,
-    Decision,
-    JobState,
-    Unchanged,
-)
+from cl_server_shared.jobs.lifecycle import Applied, Decision, JobState, Unchanged
 from cl_server_shared.jobs.parts import RepositoryParts
-from cl_server_shared.jobs.store import JobDatabase, JobStore
+from cl_server_shared.jobs.reporting import Reporting, goes_on, stop_the_worker
+from cl_server_shared.jobs.store import JobDatabase
 from cl_server_shared.models import Attempt, JobFilter, JobPage, JobRecord
-from cl_server_shared.protocols import JobManagement, JobRecordLike, JobRecordUpdateLike
+from cl_server_shared.protocols import Clock, JobManagement, JobRecordLike, JobRecordUpdateLike
 
-_LOG: Final = logging.getLogger(__name__)
 _CLAIM_NUMBERS: Final = 2**40
 
 
@@ -47,6 +42,9 @@ class SqlJobRepository(JobManagement):
         self._claims: Final = Claims()
         self._announcer: Final = Announcer(self._claims, parts.broadcaster)
         self._claiming: Final = Claiming(self._jobs, self._claims, self._announcer, parts)
+        self._changes: Final = partial(
+            _changes_at_once, self._jobs, self._claims, self._announcer, parts.clock
+        )
         self._reporting: Final = Reporting(self._changes, self._claims, parts)
 
     @override
@@ -232,12 +230,13 @@ class SqlJobRepository(JobManagement):
             list(updates.values()), lambda update: checks.checked_change(update, policy)
         )
         with self._batch("finish_jobs") as batch:
-            return {
-                job_id: isinstance(
-                    self._reporting.report_on(batch, job_id, change), Applied | Unchanged
-                )
+            outcomes = {
+                job_id: self._reporting.report_on(batch, job_id, change)
                 for job_id, change in zip(updates, changes, strict=True)
             }
+        return {
+            job_id: isinstance(outcome, Applied | Unchanged) for job_id, outcome in outcomes.items()
+        }
 
     @override
     def find_jobs(
@@ -324,20 +323,30 @@ class SqlJobRepository(JobManagement):
         """Begin anywhere: whoever claimed a removed job of the same id must not match this one."""
         return int(self._parts.jitter() * _CLAIM_NUMBERS)
 
-    def _changes(self) -> Changes:
-        return self._changes_on(self._jobs.store, self._announcer.changed)
-
-    def _changes_on(self, store: JobStore, done: Callable[[Seen, int], object]) -> Changes:
-        return Changes(store, self._claims, self._parts.clock, done)
-
     @contextmanager
     def _batch(self, name: str) -> Generator[Changes]:
         """Change several jobs in one transaction; what was changed is announced after it."""
         changed: list[tuple[Seen, int]] = []
         with self._jobs.batch(name) as store:
-            yield self._changes_on(store, lambda seen, now_ms: changed.append((seen, now_ms)))
+            yield Changes(
+                store,
+                self._claims,
+                self._parts.clock,
+                lambda seen, now_ms: changed.append((seen, now_ms)),
+            )
         for seen, now_ms in changed:
             self._announcer.changed(seen, now_ms)
 
     def _decided(self, job_id: str, decide: Callable[[JobState], Decision]) -> bool:
         return isinstance(self._changes().change(job_id, decide), Applied | Unchanged)
+
+
+def _changes_at_once(
+    jobs: JobDatabase, claims: Claims, announcer: Announcer, clock: Clock
+) -> Changes:
+    """Change jobs one by one, each announced as soon as it is committed.
+
+    A function, for a method would tie the repository into a circle with its parts: one that was
+    dropped must not go on renewing its claims until the garbage collector comes by.
+    """
+    return Changes(jobs.store, claims, clock, announcer.changed)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from cl_server_shared.job_storage import JobStorageService
     from cl_server_shared.models import (
         Attempt,
+        FileReport,
         JobEvent,
         JobFilter,
         JobPage,
@@ -41,6 +42,7 @@ __all__ = [
     "ConfigError",
     "Container",
     "DatabaseError",
+    "FileReport",
     "InvalidJobError",
     "InvalidPathError",
     "InvalidSourceError",
@@ -77,6 +79,7 @@ _HOMES: Final = {
     "job_storage": ("JobStorageService",),
     "models": (
         "Attempt",
+        "FileReport",
         "JobEvent",
         "JobFilter",
         "JobPage",

@@ -42,6 +42,7 @@ PROCESSING: Final[ColumnElement[str]] = literal_column("'processing'", String())
 # Literals, not parameters: a planner uses a partial index only where it can prove that the
 # statement's condition implies the index's (https://www.sqlite.org/partialindex.html, section 3).
 
+_LOCK_TIMEOUT_MS: Final = 60_000
 SCHEMA_VERSION: Final = 1
 """Raised when older versions of this library could no longer work on the tables."""
 
@@ -200,6 +201,7 @@ def _stamp(connection: Connection) -> None:
 def _lock(connection: Connection) -> None:
     """Let one process upgrade at a time; the lock ends with the transaction."""
     if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={_LOCK_TIMEOUT_MS}")
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     else:
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('cl_server_shared'))"))

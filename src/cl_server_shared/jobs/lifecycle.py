@@ -191,7 +191,7 @@ def _repeat(state: JobState, change: Change) -> Decision:
     same = change.status in {None, state.status} and (
         (change.progress is None or change.progress <= state.progress)
         and (change.output in {None, state.output})
-        and (change.error_message in {None, state.error_message})
+        and (state.cancel_reason or (change.error_message or None) in {None, state.error_message})
     )
     return Unchanged() if same else _refused_as_final(state)
 

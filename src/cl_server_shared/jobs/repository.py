@@ -143,8 +143,9 @@ class SqlJobRepository(JobManagement):
     def cancel_job(self, job_id: str, reason: str) -> bool:
         """End a job as `error` with *reason*; False if it is final or there is none of that id.
 
-        A waiting job ends at once; a claimed one at its worker's next progress report, which
-        raises JobCancelled. A cancelled job is not tried again.
+        A waiting job ends at once; a claimed one when its worker next reports progress, which
+        raises JobCancelled: at once, or within a second where reports are being merged. A
+        cancelled job is not tried again.
 
         Raises:
             InvalidJobError: *reason* is no text.

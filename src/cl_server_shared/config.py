@@ -49,18 +49,19 @@ def _publishable(topic: str) -> str:
 
 
 def _in_folder(name: str) -> Callable[[dict[str, object]], str]:
-    return lambda fields: str(Path(str(fields["CL_SERVER_DIR"]), name))
+    # Without the folder the settings are refused; before 2.14, pydantic asks all the same.
+    return lambda fields: str(Path(str(fields.get("CL_SERVER_DIR")), name))
 
 
 def _sqlite(name: str) -> Callable[[dict[str, object]], str]:
     def default(fields: dict[str, object]) -> str:
-        return str(fields["DATABASE_URL"] or f"sqlite:///{_in_folder(name)(fields)}")
+        return str(fields.get("DATABASE_URL") or f"sqlite:///{_in_folder(name)(fields)}")
 
     return default
 
 
 def _store_database(fields: dict[str, object]) -> str:
-    return str(fields["STORE_DATABASE_URL"])
+    return str(fields.get("STORE_DATABASE_URL"))
 
 
 def _default_worker_id() -> str:

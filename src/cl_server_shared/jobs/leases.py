@@ -56,15 +56,14 @@ class LeaseKeeper:
                 self._thread.start()
 
     def renew(self) -> None:
-        """Renew every live claim once.
-
-        Raises:
-            DatabaseError: a database failed; its claims stay as they are.
-        """
+        """Renew every live claim once; where a database fails, its claims stay as they are."""
         with self._lock:
             watched = list(self._watched.items())
         for claims, database in watched:
-            self._renew(claims, database)
+            try:
+                self._renew(claims, database)
+            except Exception:  # noqa: BLE001  # whatever fails, the other leases must be kept
+                _LOG.exception("leases could not be renewed; trying again")
 
     def _renew(self, claims: Claims, database: Database) -> None:
         live = claims.live()
@@ -80,10 +79,7 @@ class LeaseKeeper:
         pause = threading.Event()
         while not self._may_end():
             pause.wait(self._lease_seconds / _RENEWALS_PER_LEASE)
-            try:
-                self.renew()
-            except Exception:  # noqa: BLE001  # whatever fails, the other leases must be kept
-                _LOG.exception("leases could not be renewed; trying again")
+            self.renew()
 
     def _may_end(self) -> bool:
         with self._lock:

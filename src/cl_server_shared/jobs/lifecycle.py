@@ -118,8 +118,7 @@ def is_final(state: JobState) -> bool:
 def update(state: JobState, change: Change, report: Report) -> Decision:
     """Decide what becomes of a job of which somebody reports *change*."""
     if report.held_claim not in {None, state.claim_number}:
-        reason = f"claim {report.held_claim} was lost: the job is at claim {state.claim_number}"
-        return Refused(Refusal.lost, reason)
+        return _refused_as_lost(state, report.held_claim)
     if is_final(state):
         return _repeat(state, change)
     match change.status:
@@ -128,13 +127,15 @@ def update(state: JobState, change: Change, report: Report) -> Decision:
         case JobStatus.error:
             return Applied(_fail_or_try_again(_merge(state, change), report))
         case JobStatus.queued if state.status is JobStatus.processing:
-            return release(state, now_ms=report.now_ms)
+            return release(state, held_claim=report.held_claim, now_ms=report.now_ms)
         case _:
             return _carry_on(state, change, report.now_ms)
 
 
-def release(state: JobState, *, now_ms: int) -> Decision:
+def release(state: JobState, *, held_claim: int | None, now_ms: int) -> Decision:
     """Decide that a running job goes back to the line; no try is counted."""
+    if held_claim not in {None, state.claim_number}:
+        return _refused_as_lost(state, held_claim)
     if state.status is not JobStatus.processing:
         return Refused(Refusal.not_running, f"the job is {state.status}")
     if state.cancel_reason is not None:
@@ -194,6 +195,11 @@ def _repeat(state: JobState, change: Change) -> Decision:
         and (state.cancel_reason or (change.error_message or None) in {None, state.error_message})
     )
     return Unchanged() if same else _refused_as_final(state)
+
+
+def _refused_as_lost(state: JobState, held_claim: int | None) -> Refused:
+    reason = f"claim {held_claim} was lost: the job is at claim {state.claim_number}"
+    return Refused(Refusal.lost, reason)
 
 
 def _refused_as_final(state: JobState) -> Refused:

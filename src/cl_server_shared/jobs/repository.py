@@ -157,11 +157,14 @@ class SqlJobRepository(JobManagement):
     def release_job(self, job_id: str) -> bool:
         """Put a running job back into the line, without counting a try; False if it is not running.
 
-        For a worker that shuts down. Whoever works on it loses its claim.
+        For a worker that shuts down, or an operator: whoever works on it loses its claim. A worker
+        whose claim was lost changes nothing, and gets False.
         """
         self._reporting.forget_progress(job_id)
-        now_ms = self._parts.clock.now_ms()
-        return self._decided(job_id, lambda job: lifecycle.release(job, now_ms=now_ms))
+        held, now_ms = self._claims.number(job_id), self._parts.clock.now_ms()
+        return self._decided(
+            job_id, lambda job: lifecycle.release(job, held_claim=held, now_ms=now_ms)
+        )
 
     @override
     def retry_job(self, job_id: str) -> bool:

@@ -127,7 +127,8 @@ def update(state: JobState, change: Change, report: Report) -> Decision:
         case JobStatus.error:
             return Applied(_fail_or_try_again(_merge(state, change), report))
         case JobStatus.queued if state.status is JobStatus.processing:
-            return release(state, held_claim=report.held_claim, now_ms=report.now_ms)
+            merged = _merge(state, change)
+            return release(merged, held_claim=report.held_claim, now_ms=report.now_ms)
         case _:
             return _carry_on(state, change, report.now_ms)
 
@@ -192,9 +193,16 @@ def _repeat(state: JobState, change: Change) -> Decision:
     same = change.status in {None, state.status} and (
         (change.progress is None or change.progress <= state.progress)
         and (change.output in {None, state.output})
-        and (state.cancel_reason or (change.error_message or None) in {None, state.error_message})
+        and (
+            _ended_by_cancel(state) or (change.error_message or None) in {None, state.error_message}
+        )
     )
     return Unchanged() if same else _refused_as_final(state)
+
+
+def _ended_by_cancel(state: JobState) -> bool:
+    """Tell whether the worker's own message gave way to the reason of the cancel."""
+    return state.status is JobStatus.error and state.cancel_reason is not None
 
 
 def _refused_as_lost(state: JobState, held_claim: int | None) -> Refused:

@@ -1,0 +1,365 @@
+"""Leases, tries and broken rows, with a clock that is turned by hand."""
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine, text
+from sqlalchemy.orm import sessionmaker
+from tests.repositories import (
+    NOON,
+    SettableClock,
+    at,
+    completed,
+    container_on,
+    failed,
+    job,
+    repository_on,
+    row_of,
+)
+
+from cl_server_shared.errors import JobLost
+from cl_server_shared.events.memory import MemoryBroadcaster
+from cl_server_shared.jobs.attempts import AttemptLog
+from cl_server_shared.jobs.repository import SqlJobRepository
+from cl_server_shared.models import JobEvent, JobRecord, JobRecordUpdate, JobStatus
+
+pytest_plugins = ["tests.databases"]
+
+LEASE_SECONDS = 30
+
+
+@pytest.fixture
+def clock() -> SettableClock:
+    return SettableClock()
+
+
+@pytest.fixture
+def broadcaster() -> Iterator[MemoryBroadcaster]:
+    broadcaster = MemoryBroadcaster()
+    yield broadcaster
+    broadcaster.close()
+
+
+@pytest.fixture
+def worker(
+    engine: Engine, clock: SettableClock, broadcaster: MemoryBroadcaster
+) -> SqlJobRepository:
+    return repository_on(engine, clock=clock, broadcaster=broadcaster, JOB_LEASE_SECONDS=30)
+
+
+@pytest.fixture
+def rival(engine: Engine, clock: SettableClock) -> SqlJobRepository:
+    return repository_on(engine, clock=clock, JOB_LEASE_SECONDS=30)
+
+
+def fetched(repository: SqlJobRepository) -> str | None:
+    claimed = repository.fetch_next_job(["resize"])
+    return None if claimed is None else claimed.job_id
+
+
+# Leases
+
+
+def test_a_lease_that_ended_is_taken_over_by_the_next_fetch_and_not_earlier(
+    worker: SqlJobRepository, rival: SqlJobRepository, clock: SettableClock, engine: Engine
+) -> None:
+    worker.add_job(job())
+    assert fetched(worker) == "job"
+    clock.advance(LEASE_SECONDS - 0.001)
+    assert fetched(rival) is None
+    clock.advance(0.001)
+
+    assert fetched(rival) == "job"
+    row = row_of(engine, "job")
+    assert (row["retry_count"], row["started_at"]) == (1, NOON + 30_000)
+    assert row["lease_expires_at"] == NOON + 60_000
+    assert "stopped answering" in str(row["last_error"])
+
+
+def test_a_late_worker_changes_nothing_and_is_told(
+    worker: SqlJobRepository, rival: SqlJobRepository, clock: SettableClock, engine: Engine
+) -> None:
+    worker.add_job(job())
+    fetched(worker)
+    clock.advance(LEASE_SECONDS * 2)
+    fetched(rival)
+    before = row_of(engine, "job")
+
+    assert worker.update_job("job", completed()) is False
+    assert worker.update_job("job", failed()) is False
+    with pytest.raises(JobLost, match=r"'job'.*stop working on it"):
+        worker.update_job("job", at(99))
+
+    assert row_of(engine, "job") == before
+    assert rival.update_job("job", completed()) is True
+    assert worker.update_job("job", completed()) is False
+
+
+def test_a_worker_that_gave_a_job_up_cannot_change_it_for_its_successor(
+    worker: SqlJobRepository, rival: SqlJobRepository, clock: SettableClock, engine: Engine
+) -> None:
+    worker.add_job(job())
+    fetched(worker)
+    worker.update_job("job", failed())
+    clock.advance(1)
+    assert fetched(rival) == "job"
+    before = row_of(engine, "job")
+
+    assert worker.update_job("job", completed()) is False
+    assert worker.update_job("job", failed()) is False
+
+    assert row_of(engine, "job") == before
+
+
+def test_a_claim_that_the_lease_keeper_found_lost_stays_lost(
+    engine: Engine, rival: SqlJobRepository, clock: SettableClock
+) -> None:
+    parts = container_on(engine, clock=clock, JOB_LEASE_SECONDS=30).repository_parts()
+    worker = SqlJobRepository(sessionmaker(engine), parts)
+    worker.add_job(job())
+    fetched(worker)
+    clock.advance(LEASE_SECONDS * 2)
+    assert fetched(rival) == "job"
+    parts.leases.renew()
+
+    assert worker.update_job("job", completed()) is False
+    assert row_of(engine, "job")["lease_expires_at"] == NOON + 90_000
+
+
+def test_renewing_prolongs_every_live_claim_and_no_other(
+    engine: Engine, rival: SqlJobRepository, clock: SettableClock
+) -> None:
+    parts = container_on(engine, clock=clock, JOB_LEASE_SECONDS=30).repository_parts()
+    worker = SqlJobRepository(sessionmaker(engine), parts)
+    for job_id in ("live", "done", "rival's"):
+        worker.add_job(job(job_id))
+    assert [fetched(worker), fetched(worker), fetched(rival)] == ["live", "done", "rival's"]
+    worker.update_job("done", completed())
+    clock.advance(10)
+    parts.leases.renew()
+
+    leases = {name: row_of(engine, name)["lease_expires_at"] for name in ("live", "rival's")}
+    assert leases == {"live": NOON + 40_000, "rival's": NOON + 30_000}
+    assert row_of(engine, "done")["lease_expires_at"] is None
+
+
+def test_a_worker_whose_lease_ended_may_still_finish_while_nobody_took_over(
+    worker: SqlJobRepository, rival: SqlJobRepository, clock: SettableClock
+) -> None:
+    worker.add_job(job())
+    fetched(worker)
+    clock.advance(LEASE_SECONDS * 10)
+
+    assert worker.update_job("job", completed()) is True
+    assert fetched(rival) is None
+
+
+def test_a_job_that_kills_its_workers_ends_after_its_tries(
+    worker: SqlJobRepository, clock: SettableClock, engine: Engine
+) -> None:
+    worker.add_job(job(), max_retries=2)
+    tries = 0
+    while fetched(worker) is not None:
+        tries += 1
+        clock.advance(LEASE_SECONDS + tries)
+
+    row = row_of(engine, "job")
+    assert (tries, row["status"], row["retry_count"]) == (3, "error", 2)
+    assert str(row["error_message"]).endswith("stopped answering, and all 3 tries are used up")
+    assert len(AttemptLog(str(row["attempts"])).entries()) == 3
+
+
+def test_recovering_counts_what_it_changed(
+    worker: SqlJobRepository, rival: SqlJobRepository, clock: SettableClock
+) -> None:
+    for number in range(150):  # more than one statement reads at once
+        worker.add_job(job(str(number)))
+        fetched(worker)
+    clock.advance(LEASE_SECONDS)
+
+    assert [rival.recover_expired() for _ in range(2)] == [150, 0]
+    assert rival.count_jobs() == {"queued": {"resize": 150}}
+
+
+# Tries
+
+
+def test_an_error_of_the_claimer_is_tried_again_after_its_delay(
+    worker: SqlJobRepository, clock: SettableClock, engine: Engine
+) -> None:
+    worker.add_job(job())
+    fetched(worker)
+    assert worker.update_job("job", failed("boom")) is True
+
+    waiting = row_of(engine, "job")
+    assert (waiting["status"], waiting["error_message"], waiting["last_error"]) == (
+        "queued",
+        None,
+        "boom",
+    )
+    assert NOON <= int(str(waiting["available_at"] or NOON)) < NOON + 1000
+    clock.advance(1)
+    assert fetched(worker) == "job"
+
+
+def test_an_error_is_final_after_exactly_the_allowed_tries(
+    worker: SqlJobRepository, clock: SettableClock, engine: Engine
+) -> None:
+    worker.add_job(job())
+    tries = 0
+    while fetched(worker) is not None:
+        tries += 1
+        worker.update_job("job", failed(f"boom {tries}"))
+        clock.advance(300)
+
+    row = row_of(engine, "job")
+    assert (tries, row["status"], row["error_message"], row["retry_count"]) == (
+        4,
+        "error",
+        "boom 4",
+        3,
+    )
+
+
+@pytest.mark.parametrize(("per_job", "for_all"), [(0, 3), (None, 0)])
+def test_tries_can_be_turned_off(
+    engine: Engine, clock: SettableClock, per_job: int | None, for_all: int
+) -> None:
+    repository = repository_on(engine, clock=clock, JOB_MAX_RETRIES=for_all)
+    repository.add_job(job(), max_retries=per_job)
+    fetched(repository)
+
+    assert repository.update_job("job", failed("boom"))
+
+    assert repository.get_job("job") == job(status="error", error_message="boom")
+
+
+def test_a_new_try_starts_from_nothing(worker: SqlJobRepository, clock: SettableClock) -> None:
+    worker.add_job(job(params={"a": 1}))
+    fetched(worker)
+    worker.update_job("job", JobRecordUpdate(progress=80, output={"half": True}))
+    worker.update_job("job", failed())
+    clock.advance(1)
+
+    assert worker.fetch_next_job(["resize"]) == job(params={"a": 1}, status="processing")
+    assert worker.update_job("job", at(10)) is True
+
+
+# Broken rows
+
+BROKEN = {
+    "corrupt JSON": {"params": "'{'"},
+    "a list": {"params": "'[1]'"},
+    "NaN": {"params": """'{"x": NaN}'"""},
+    "no UTF-8": {"params": "CAST(x'ff' AS TEXT)"},
+    "too deep": {"params": f"""'{'{"a":' * 50_000}'"""},
+    "odd name": {"job_id": "'a' || char(10) || 'b'"},
+    "bytes as name": {"job_id": "x'6162'"},
+}
+
+
+@pytest.mark.parametrize("columns", BROKEN.values(), ids=BROKEN)
+def test_a_broken_row_at_the_head_ends_as_an_error_and_the_next_job_is_served(
+    sqlite_engine: Engine, clock: SettableClock, columns: dict[str, str]
+) -> None:
+    repository = repository_on(sqlite_engine, clock=clock, DATABASE_LOCK_TIMEOUT_SECONDS=1)
+    repository.add_job(job())
+    values = {"job_id": "'broken'", "params": "'{}'", "error_message": "NULL", **columns}
+    with sqlite_engine.begin() as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO jobs (task_type, status, progress, priority, created_at, retry_count, "
+            f"max_retries, {', '.join(values)}) "
+            f"VALUES ('resize', 'queued', 0, 9, 0, 0, 3, {', '.join(values.values())})"
+        )
+
+    assert fetched(repository) == "job"
+    assert repository.update_job("job", completed())
+    clock.advance(LEASE_SECONDS)  # a row that the driver cannot read is known for it only then
+    assert fetched(repository) is None
+
+    with sqlite_engine.connect() as connection:
+        found = connection.execute(
+            text(
+                "SELECT status, instr(error_message, 'this row cannot be read: ') "
+                "FROM jobs WHERE priority = 9"
+            )
+        ).one()
+    assert tuple(found) == ("error", 1)
+
+
+def test_an_unknown_status_blocks_nobody_and_reads_as_an_error(
+    worker: SqlJobRepository, engine: Engine
+) -> None:
+    for job_id in ("paused", "next"):
+        worker.add_job(job(job_id))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE jobs SET status = 'paused' WHERE job_id = 'paused'"))
+
+    assert fetched(worker) == "next"
+    found = worker.get_job("paused")
+    assert found
+    assert (found.status, worker.update_job("paused", at(5))) == (JobStatus.error, False)
+    assert row_of(engine, "paused")["status"] == "paused"
+
+
+# Events
+
+
+def told(broadcaster: MemoryBroadcaster) -> list[tuple[str, int, int]]:
+    return [(e.event_type.value, e.progress, e.seq) for e in broadcaster.published]
+
+
+def test_every_visible_change_is_told_once_and_in_order(
+    worker: SqlJobRepository, broadcaster: MemoryBroadcaster, clock: SettableClock
+) -> None:
+    worker.add_job(job())
+    fetched(worker)
+    for progress in (10, 10, 5, 20):
+        worker.update_job("job", at(progress))
+    worker.update_job("job", failed())
+    clock.advance(1)
+    fetched(worker)
+    worker.update_job("job", completed())
+    worker.update_job("job", completed())
+    worker.update_job("job", failed())
+
+    assert told(broadcaster) == [
+        ("queued", 0, 1),
+        ("processing", 0, 2),
+        ("processing", 10, 3),
+        ("processing", 20, 4),
+        ("queued", 0, 5),
+        ("processing", 0, 6),
+        ("completed", 100, 7),
+    ]
+
+
+def test_an_event_tells_the_jobs_type_and_the_time_of_the_change(
+    worker: SqlJobRepository, broadcaster: MemoryBroadcaster
+) -> None:
+    worker.add_job(job(status="processing", progress=7))
+
+    assert broadcaster.published == (
+        JobEvent(
+            job_id="job",
+            event_type=JobStatus.processing,
+            timestamp=NOON,
+            progress=7,
+            task_type="resize",
+            seq=1,
+        ),
+    )
+
+
+def test_what_a_broadcaster_is_told_was_committed(engine: Engine, clock: SettableClock) -> None:
+    reader = repository_on(engine)
+    seen: list[JobRecord | None] = []
+    broadcaster = MemoryBroadcaster()
+    writer = repository_on(engine, clock=clock, broadcaster=broadcaster)
+    with broadcaster.subscribe(lambda event: seen.append(reader.get_job(event.job_id))):
+        writer.add_job(job())
+        fetched(writer)
+        writer.update_job("job", completed())
+    broadcaster.close()
+
+    assert [found and found.status for found in seen] == ["queued", "processing", "completed"]

@@ -1,0 +1,270 @@
+"""The container builds each part once, lets each be swapped, and closes what it built."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import cast
+
+import pytest
+from dependency_injector import providers
+from sqlalchemy import Engine
+from sqlalchemy.orm import sessionmaker
+from tests.repositories import NOON, SettableClock, job
+
+from cl_server_shared.clock import SystemClock
+from cl_server_shared.config import Config, Settings, forget_settings
+from cl_server_shared.container import Container, process_container, running
+from cl_server_shared.database import make_engine
+from cl_server_shared.errors import ClServerError, ConfigError, DatabaseError
+from cl_server_shared.events.memory import MemoryBroadcaster
+from cl_server_shared.events.mqtt import MqttBroadcaster
+from cl_server_shared.events.none import NoneBroadcaster
+from cl_server_shared.files.storage import LocalJobStorage
+from cl_server_shared.jobs.asynchronous import AsyncJobRepository
+from cl_server_shared.jobs.leases import LeaseKeeper
+from cl_server_shared.jobs.parts import RepositoryParts
+from cl_server_shared.jobs.repository import SqlJobRepository
+from cl_server_shared.shared_db import JobRepositoryService
+
+NAMES = sorted(cast("dict[str, object]", Container.providers))
+
+
+def made_for(folder: Path, **changed: object) -> Container:
+    values = {"CL_SERVER_DIR": str(folder), "BROADCAST_TYPE": "memory", **changed}
+    return Container(settings=providers.Object(Settings.model_validate(values)))
+
+
+def resolved(container: Container, name: str) -> object:
+    """Resolve a provider by its name, as no typed code does."""
+    return cast("providers.Provider[object]", getattr(container, name))()
+
+
+def test_every_provider_builds_what_its_type_says(tmp_path: Path) -> None:
+    with running(made_for(tmp_path)) as container:
+        built = {name: type(resolved(container, name)) for name in NAMES}
+
+    assert built == {
+        "async_job_repository": AsyncJobRepository,
+        "broadcaster": MemoryBroadcaster,
+        "clock": SystemClock,
+        "closing": ExitStack,
+        "database_url": str,
+        "engine": Engine,
+        "job_repository": SqlJobRepository,
+        "job_storage": LocalJobStorage,
+        "leases": LeaseKeeper,
+        "media_storage": LocalJobStorage,
+        "repository_parts": RepositoryParts,
+        "session_factory": sessionmaker,
+        "settings": Settings,
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_provider_can_be_replaced_by_its_name(name: str) -> None:
+    replacement = object()
+    container = Container(**{name: providers.Object(replacement)})
+
+    assert resolved(container, name) is replacement
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_containers_share_nothing(tmp_path: Path, name: str) -> None:
+    if name in {"settings", "database_url"}:
+        assert resolved(made_for(tmp_path), name) == resolved(made_for(tmp_path), name)
+    else:
+        assert resolved(made_for(tmp_path), name) is not resolved(made_for(tmp_path), name)
+
+
+def test_a_misspelt_name_is_refused() -> None:
+    with pytest.raises(AttributeError, match="brodcaster"):
+        Container(brodcaster=providers.Object(NoneBroadcaster()))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_eight_threads_get_one_object(tmp_path: Path, name: str) -> None:
+    container = made_for(tmp_path)
+    together = threading.Barrier(8)
+
+    def resolve(_: int) -> int:
+        together.wait()
+        return id(resolved(container, name))
+
+    with ThreadPoolExecutor(8) as threads:
+        assert len(set(threads.map(resolve, range(8)))) == 1
+
+
+def test_a_replaced_part_is_what_the_others_get(tmp_path: Path) -> None:
+    broadcaster = MemoryBroadcaster()
+    container = made_for(tmp_path)
+    container.override_providers(
+        clock=providers.Object(SettableClock()), broadcaster=providers.Object(broadcaster)
+    )
+    with running(container):
+        container.job_repository().add_job(job())
+
+    told = [(event.job_id, event.timestamp) for event in broadcaster.published]
+    assert told == [("job", NOON)]
+
+
+@pytest.mark.parametrize(
+    ("word", "kind"),
+    [("mqtt", MqttBroadcaster), ("memory", MemoryBroadcaster), ("none", NoneBroadcaster)],
+)
+def test_the_broadcaster_is_chosen_by_its_setting(tmp_path: Path, word: str, kind: type) -> None:
+    with running(made_for(tmp_path, BROADCAST_TYPE=word)) as container:
+        assert type(container.broadcaster()) is kind
+
+
+def test_the_storages_lie_where_the_settings_say(tmp_path: Path) -> None:
+    container = made_for(tmp_path)
+
+    places = [each().resolve_path("j") for each in (container.job_storage, container.media_storage)]
+    assert places == [tmp_path / "compute/jobs/j", tmp_path / "media/jobs/j"]
+
+
+def test_settings_reach_the_repository(tmp_path: Path) -> None:
+    container = made_for(
+        tmp_path,
+        JOB_MAX_RETRIES=7,
+        JOB_RETRY_BASE_SECONDS=2,
+        JOB_RETRY_MAX_SECONDS=9,
+        JOB_JSON_MAX_BYTES=99,
+        PROGRESS_MAX_PER_SECOND=5,
+        JOB_LEASE_SECONDS=11,
+        SCHEMA_AUTO_UPGRADE=False,
+        SQLITE_WAL=False,
+        SQLITE_SYNCHRONOUS="FULL",
+        DATABASE_LOCK_TIMEOUT_SECONDS=3,
+        WORKER_ID="w7",
+    )
+    parts = container.repository_parts()
+
+    policy, options = parts.policy, parts.options
+    assert (policy.max_retries, policy.json_max_bytes, policy.progress_max_per_second) == (7, 99, 5)
+    assert (policy.retry.base_seconds, policy.retry.max_seconds) == (2, 9)
+    assert (options.may_upgrade, options.sqlite_wal, options.sqlite_synchronous) == (
+        False,
+        False,
+        "FULL",
+    )
+    assert options.lock_timeout_seconds == 3
+    assert parts.worker_id.startswith("w7")
+    assert abs(parts.leases.lease_end_ms() - SystemClock().now_ms() - 11_000) < 1_000
+
+
+def test_a_wrong_setting_is_told_by_the_part_that_needs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CL_SERVER_DIR", str(tmp_path / "missing"))
+    with pytest.raises(ConfigError, match="CL_SERVER_DIR"):
+        Container().job_repository()
+    with pytest.raises(DatabaseError, match="cannot be used"):
+        made_for(tmp_path, DATABASE_URL="nonsense").job_repository()
+
+
+def is_closed(broadcaster: object) -> bool:
+    assert isinstance(broadcaster, MemoryBroadcaster)
+    try:
+        broadcaster.subscribe(lambda _event: None).close()
+    except ClServerError:
+        return True
+    return False
+
+
+def use(container: Container) -> tuple[Engine, object]:
+    engine = container.engine()
+    with engine.connect() as connection:
+        connection.exec_driver_sql("SELECT 1")
+    return engine, container.broadcaster()
+
+
+def open_connections(engine: Engine) -> str:
+    return engine.pool.status().split("Connections in pool: ")[1].split()[0]
+
+
+def test_the_end_of_a_run_closes_engine_and_broadcaster(tmp_path: Path) -> None:
+    with running(made_for(tmp_path)) as container:
+        engine, broadcaster = use(container)
+        assert (open_connections(engine), is_closed(broadcaster)) == ("1", False)
+
+    assert (open_connections(engine), is_closed(broadcaster)) == ("0", True)
+
+
+@pytest.mark.anyio
+async def test_the_end_of_an_async_run_closes_them_too(tmp_path: Path) -> None:
+    async with running(made_for(tmp_path)) as container:
+        engine, broadcaster = use(container)
+        assert await container.async_job_repository().add_job(job()) is True
+        assert is_closed(broadcaster) is False
+
+    assert (open_connections(engine), is_closed(broadcaster)) == ("0", True)
+
+
+def test_an_error_in_the_block_comes_through_and_closes_them(tmp_path: Path) -> None:
+    container = made_for(tmp_path)
+    engine, broadcaster = use(container)
+    with pytest.raises(KeyError), running(container):
+        raise KeyError
+
+    assert (open_connections(engine), is_closed(broadcaster)) == ("0", True)
+
+
+def fail() -> None:
+    raise OSError("cannot close")
+
+
+def test_a_part_that_fails_to_close_keeps_none_open_and_the_next_run_starts_anew(
+    tmp_path: Path,
+) -> None:
+    container = made_for(tmp_path)
+    engine = container.engine()
+    container.closing().callback(fail)
+    _, broadcaster = use(container)
+    with pytest.raises(OSError, match="cannot close"), running(container):
+        pass
+
+    assert (open_connections(engine), is_closed(broadcaster)) == ("0", True)
+    with running(container):
+        new_engine, new_broadcaster = use(container)
+        assert is_closed(new_broadcaster) is False
+        assert new_engine is not engine
+
+
+def test_a_container_may_run_again(tmp_path: Path) -> None:
+    container = made_for(tmp_path)
+    with running(container):
+        first = container.job_repository()
+        first.add_job(job())
+    with running(container):
+        second = container.job_repository()
+
+        assert second is not first
+        assert second.get_job("job") == job()
+
+
+def test_a_run_that_used_nothing_ends_quietly() -> None:
+    with running(Container()):
+        pass
+
+
+def test_repositories_without_a_container_share_the_processs_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROADCAST_TYPE", "memory")
+    monkeypatch.delenv("CL_SERVER_DIR", raising=False)
+    forget_settings()
+    process_container.cache_clear()
+    engine = make_engine(f"sqlite:///{tmp_path}/jobs.db")
+    try:
+        with running(process_container()) as container:
+            JobRepositoryService(sessionmaker(engine)).add_job(job())
+            broadcaster = container.broadcaster()
+            assert isinstance(broadcaster, MemoryBroadcaster)
+            assert [event.job_id for event in broadcaster.published] == ["job"]
+            assert container.settings() is Config
+    finally:
+        process_container.cache_clear()
+        forget_settings()
+        engine.dispose()

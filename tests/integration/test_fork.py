@@ -1,0 +1,100 @@
+"""A parent with a live engine forks: nobody disturbs anybody."""
+
+import os
+import time
+from functools import partial
+from pathlib import Path
+
+from tests.processes import child
+from tests.repositories import at, completed, job, repository_on
+from tests.waiting import wait_until
+
+from cl_server_shared.database import make_engine
+from cl_server_shared.jobs.repository import SqlJobRepository
+
+pytest_plugins = ["tests.databases"]
+
+CHILDREN = 4
+ROUNDS = 10
+
+
+def work(repository: SqlJobRepository, name: str) -> None:
+    """Add, claim, report and complete jobs of a task type of one's own."""
+    for number in range(ROUNDS):
+        job_id = f"{name}-{number}"
+        assert repository.add_job(job(job_id, name))
+        claimed = repository.fetch_next_job([name])
+        assert claimed is not None
+        assert claimed.job_id == job_id
+        assert repository.update_job(job_id, at(50))
+        assert repository.update_job(job_id, completed({"by": name}))
+
+
+def fork(function: partial[None]) -> int:
+    """Run a function in a fork of this process, which ends without the parent's own exit."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            function()
+        except BaseException:  # noqa: BLE001  # told by the exit status
+            os._exit(1)
+        os._exit(0)
+    return pid
+
+
+def statuses(pids: list[int]) -> list[int]:
+    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+
+
+def work_beside_forks(url: str) -> tuple[list[int], dict[str, dict[str, int]]]:
+    """Hold a claim, so that a lease keeper runs, and fork; then all use the one repository."""
+    repository = repository_on(make_engine(url))
+    repository.add_job(job("parent's own", "long"))
+    assert repository.fetch_next_job(["long"])
+    work(repository, "before")
+
+    pids = [fork(partial(work, repository, f"child {number}")) for number in range(CHILDREN)]
+    work(repository, "parent")
+    exits = statuses(pids)
+
+    work(repository, "after")
+    assert repository.update_job("parent's own", completed())
+    return exits, repository.count_jobs()
+
+
+def test_four_forks_use_the_repository_beside_their_parent(shared_database_url: str) -> None:
+    with child(partial(work_beside_forks, shared_database_url)) as parent:
+        exits, counts = parent.result()
+
+    kinds = ["before", "parent", "after", *(f"child {number}" for number in range(CHILDREN))]
+    assert exits == [0] * CHILDREN
+    assert counts == {"completed": {"long": 1, **dict.fromkeys(kinds, ROUNDS)}}
+
+
+def hold_beside_a_fork(url: str, ready: Path) -> None:
+    """Claim a job, and fork a child that claims another and keeps it; then wait to be killed."""
+    repository = repository_on(make_engine(url), JOB_LEASE_SECONDS=1)
+    repository.fetch_next_job(["parent"])
+    pid = os.fork()
+    if pid == 0:
+        repository.fetch_next_job(["child"])
+        ready.write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+def test_a_fork_does_not_keep_its_killed_parents_claim_alive(tmp_path: Path) -> None:
+    url, ready = f"sqlite:///{tmp_path}/jobs.db", tmp_path / "ready"
+    engine = make_engine(url)
+    repository = repository_on(engine)
+    for task_type in ("parent", "child"):
+        repository.add_job(job(task_type, task_type))
+    with child(partial(hold_beside_a_fork, url, ready)) as parent:
+        wait_until(lambda: ready.exists() and ready.read_text())
+        parent.kill()
+        try:
+            wait_until(lambda: repository.fetch_next_job(["parent"]), within_seconds=5)
+
+            assert repository.fetch_next_job(["child"]) is None
+        finally:
+            os.kill(int(ready.read_text()), 9)
+            engine.dispose()

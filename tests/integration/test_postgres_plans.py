@@ -1,0 +1,101 @@
+"""PostgreSQL's plans on 40,000 analyzed rows: through small indexes, whatever the history."""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import cast
+
+import pytest
+from sqlalchemy import Engine, text
+
+from cl_server_shared.database import Statement, upgrade
+from cl_server_shared.jobs import statements
+
+pytest_plugins = ["tests.databases"]
+
+_FILL = """
+INSERT INTO jobs (job_id, task_type, params, status, progress, priority, created_at, retry_count,
+                  max_retries)
+SELECT 'job' || n, 't' || (n % 7), '{}', CASE n % 4 WHEN 0 THEN 'queued' ELSE 'completed' END,
+       0, n % 3, n, 0, 3
+FROM generate_series(1, 40000) AS n
+"""
+_DELAY = "UPDATE jobs SET available_at = id WHERE status = 'queued' AND id % 100 = 0"
+_LEASE = "UPDATE jobs SET status = 'processing', lease_expires_at = id WHERE id % 400 = 1"
+
+
+@pytest.fixture
+def engine(postgres_engine: Engine) -> Engine:
+    upgrade(postgres_engine)
+    with postgres_engine.begin() as connection:
+        for fill in (_FILL, _DELAY, _LEASE, "ANALYZE jobs"):
+            connection.execute(text(fill))
+    return postgres_engine
+
+
+def plan_of(engine: Engine, statement: Statement, values: Mapping[str, object]) -> str:
+    sql = f"EXPLAIN {statement.text(engine.dialect)}"
+    names = cast("list[str]", re.findall(r"%\((\w+)\)s", sql))
+    with engine.connect() as connection:
+        steps = connection.exec_driver_sql(sql, {name: values[name] for name in names}).scalars()
+        return "\n".join(cast("list[str]", steps.all()))
+
+
+def searched(plan: str) -> list[str]:
+    """Return what finds rows of `jobs`: the names of the indexes, or how a table is read."""
+    return re.findall(r"(?:Index|Scan) (?:Scan )?(?:using|on) (ix_\w+|jobs_pkey|jobs)", plan)
+
+
+def claim_of(number_of_types: int) -> dict[str, object]:
+    return {
+        "task_types": json.dumps([f"t{number}" for number in range(number_of_types)]),
+        "now": 5,
+        "lease_expires_at": 9,
+        "worker_id": "w",
+    }
+
+
+@pytest.mark.parametrize("number_of_types", [1, 50])
+def test_a_claim_probes_the_waiting_line_and_sorts_only_heads(
+    engine: Engine, number_of_types: int
+) -> None:
+    plan = plan_of(engine, statements.CLAIM, claim_of(number_of_types))
+
+    assert searched(plan) == ["ix_jobs_waiting", "ix_jobs_waiting", "jobs_pkey"]
+    assert re.findall(r"Sort Key: (.*)", plan) == ["head.priority DESC, head.id"]
+    assert plan.count("LockRows") == 1  # of the job that is taken, not of each head
+
+
+def _name_of(value: object) -> str:
+    return value.name if isinstance(value, Statement) else ""
+
+
+@pytest.mark.parametrize(
+    ("statement", "indexes"),
+    [
+        (statements.DUE, ["ix_jobs_delayed", "ix_jobs_leased"]),
+        (statements.EXPIRED, ["ix_jobs_leased"]),
+        (statements.PROMOTE, ["ix_jobs_delayed"]),
+        (statements.READ, ["ix_jobs_job_id"]),
+        (statements.DELETE, ["ix_jobs_job_id"]),
+        (statements.STORE, ["jobs_pkey"]),
+        (statements.STORE_PROGRESS, ["jobs_pkey"]),
+    ],
+    ids=_name_of,
+)
+def test_a_statement_finds_its_rows_through_an_index_of_few(
+    engine: Engine, statement: Statement, indexes: list[str]
+) -> None:
+    values: dict[str, object] = {"seen_status": "processing"}
+    plan = plan_of(engine, statement, defaultdict(lambda: "1", values))
+
+    assert searched(plan) == indexes
+    assert "Sort" not in plan
+
+
+def test_renewing_leases_reads_leased_or_named_jobs_only(engine: Engine) -> None:
+    values = {"claims": json.dumps({"job401": 1}), "lease_expires_at": 9}
+    plan = plan_of(engine, statements.RENEW, values)
+
+    assert searched(plan) in (["ix_jobs_job_id"], ["ix_jobs_leased"])

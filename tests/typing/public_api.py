@@ -1,0 +1,297 @@
+"""The types that a user of the library sees; checked by basedpyright, never executed."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from datetime import timedelta
+from pathlib import Path
+from typing import assert_type, final, override
+
+from dependency_injector import providers
+from pydantic import SecretStr
+from sqlalchemy import Engine, create_engine
+from sqlalchemy.orm import Mapped, Session, mapped_column, sessionmaker
+from sqlmodel import select
+
+from cl_server_shared import (
+    ClServerError,
+    Config,
+    ConfigError,
+    Container,
+    DatabaseError,
+    InvalidJobError,
+    InvalidPathError,
+    JobEvent,
+    JobRecord,
+    JobRecordUpdate,
+    JobRepositoryService,
+    JobStatus,
+    JobStorageService,
+    SavedJobFile,
+    SchemaError,
+    Settings,
+    running,
+)
+from cl_server_shared.clock import SystemClock
+from cl_server_shared.database import make_engine, make_session_factory, upgrade
+from cl_server_shared.events.memory import MemoryBroadcaster
+from cl_server_shared.events.none import NoneBroadcaster
+from cl_server_shared.jobs.asynchronous import AsyncJobRepository
+from cl_server_shared.jobs.leases import LeaseKeeper
+from cl_server_shared.jobs.parts import RepositoryParts
+from cl_server_shared.models import Base, Job, QueueEntry
+from cl_server_shared.models.json_object import JsonObject
+from cl_server_shared.protocols import (
+    AsyncFileLike,
+    Broadcaster,
+    Clock,
+    JobManagement,
+    JobRecordLike,
+    JobRecordUpdateLike,
+    JobRepository,
+    JobStorage,
+    Subscription,
+)
+
+# Settings
+
+
+def settings_have_the_type_of_their_field() -> None:
+    assert_type(Config.MQTT_PORT, int)
+    assert_type(Config.CL_SERVER_DIR, str)
+    assert_type(Config.WORKER_POLL_INTERVAL, float)
+    assert_type(Config.WORKER_SUPPORTED_TASKS, list[str])
+    assert_type(Config.AUTH_DISABLED, bool)
+    assert_type(Config.ADMIN_PASSWORD, SecretStr | None)
+
+
+def a_setting_can_be_a_default(poll_interval: float = Config.WORKER_POLL_INTERVAL) -> float:
+    return poll_interval
+
+
+def a_misspelt_or_mistaken_setting_is_refused() -> None:
+    _ = Config.MQTT_PROT  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType, reportUnknownVariableType]
+    _port: str = Config.MQTT_PORT  # pyright: ignore[reportAssignmentType]
+
+
+# Records and rows
+
+
+def records_are_typed(record: JobRecord, update: JobRecordUpdate, saved: SavedJobFile) -> None:
+    assert_type(record.job_id, str)
+    assert_type(record.params, JsonObject)
+    assert_type(record.output, JsonObject | None)
+    assert_type(record.status, JobStatus)
+    assert_type(record.progress, int)
+    assert_type(update.progress, int | None)
+    assert_type(update.status, JobStatus | None)
+    assert_type(saved.size, int)
+
+
+def records_are_made_by_name() -> None:
+    JobRecord(job_id="a", task_type="t", params={"deep": [1, None, {"x": "y"}]})
+    JobRecordUpdate(status=JobStatus.completed, output={"ok": True})
+    JobRecord(job_id="a", task_type="t", params={"x": timedelta()})  # pyright: ignore[reportArgumentType]
+    JobRecord(job_id="a")  # pyright: ignore[reportCallIssue]
+    JobRecordUpdate(progess=5)  # pyright: ignore[reportCallIssue]
+
+
+def rows_are_typed(session: Session) -> None:
+    row = session.scalars(select(Job).where(Job.status == JobStatus.queued)).one()
+    assert_type(row, Job)
+    assert_type(row.created_at, int)
+    assert_type(row.started_at, int | None)
+    entry = session.scalars(select(QueueEntry)).one()
+    assert_type(entry.enqueued_at, int)
+
+
+class ServiceConfig(Base):
+    """A service's own table."""
+
+    __tablename__: str = "service_config"
+    key: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str | None]
+
+
+def a_services_own_table_is_typed(config: ServiceConfig) -> None:
+    assert_type(config.value, str | None)
+
+
+# Repository and storage
+
+
+def a_repository_needs_one_argument() -> JobRepository:
+    engine = create_engine("sqlite://")
+    sessions: sessionmaker[Session] = sessionmaker(bind=engine)
+    return JobRepositoryService(sessions)
+
+
+def the_five_verbs_are_typed(repository: JobRepository, record: JobRecord) -> None:
+    assert_type(repository.add_job(record, created_by="me", priority=5), bool)
+    assert_type(repository.add_job(record), bool)
+    assert_type(repository.get_job("a"), JobRecord | None)
+    assert_type(repository.update_job("a", JobRecordUpdate(progress=5)), bool)
+    assert_type(repository.fetch_next_job(["t"]), JobRecord | None)
+    assert_type(repository.delete_job("a"), bool)
+    repository.add_job("a")  # pyright: ignore[reportArgumentType]
+    repository.update_job("a", progress=5)  # pyright: ignore[reportCallIssue]
+
+
+async def the_asynchronous_face_has_the_same_types(
+    repository: AsyncJobRepository, record: JobRecord
+) -> None:
+    assert_type(await repository.add_job(record, created_by="me", priority=5), bool)
+    assert_type(await repository.get_job("a"), JobRecord | None)
+    assert_type(await repository.update_job("a", JobRecordUpdate(progress=5)), bool)
+    assert_type(await repository.fetch_next_job(("t",)), JobRecord | None)
+    assert_type(await repository.delete_job("a"), bool)
+
+
+def a_storage_may_be_given_a_folder_or_none() -> Sequence[JobStorage]:
+    return [JobStorageService(), JobStorageService("/data"), JobStorageService(base_dir=Path())]
+
+
+async def a_storage_is_typed(storage: JobStorage, upload: "Upload") -> None:
+    for source in (b"bytes", bytearray(), memoryview(b""), "/a/path", Path(), upload):
+        assert_type(await storage.save("a", "input/x", source), SavedJobFile)
+    assert_type(storage.allocate_path("a", "output/x", mkdirs=True), Path)
+    assert_type(storage.resolve_path("a"), Path)
+    assert_type(storage.remove("a"), bool)
+    async with await storage.open("a", "input/x") as file:
+        assert_type(file, AsyncFileLike)
+        assert_type(await file.read(), bytes)
+    await storage.save("a", "input/x", 5)  # pyright: ignore[reportArgumentType]
+
+
+class Upload:
+    """Has the shape of Starlette's UploadFile."""
+
+    async def read(self, size: int = -1) -> bytes:
+        """Read."""
+        return b"" * size
+
+
+# Foreign records
+
+
+class ForeignRecord:
+    """A record of cl_ml_tools' next release: the same shape, another class."""
+
+    job_id: str = "a"
+    task_type: str = "t"
+    params: dict[str, str] = {}  # noqa: RUF012  # a type, not a value
+    status: str = "queued"
+    progress: int = 0
+    output: dict[str, object] | None = None
+    error_message: str | None = None
+
+
+def a_record_of_the_same_shape_is_accepted(repository: JobRepository) -> None:
+    repository.add_job(ForeignRecord())
+
+
+# The container
+
+
+@final
+class OwnClock(Clock):
+    """A user's clock."""
+
+    @override
+    def now_ms(self) -> int:
+        return 0
+
+
+@final
+class OwnRepository(JobRepository):
+    """A user's repository: a missing verb would be an error here."""
+
+    @override
+    def add_job(
+        self, job: JobRecordLike, created_by: str | None = None, priority: int | None = None
+    ) -> bool:
+        return False
+
+    @override
+    def get_job(self, job_id: str) -> JobRecord | None:
+        return None
+
+    @override
+    def update_job(self, job_id: str, updates: JobRecordUpdateLike) -> bool:
+        return False
+
+    @override
+    def fetch_next_job(self, task_types: Sequence[str]) -> JobRecord | None:
+        return None
+
+    @override
+    def delete_job(self, job_id: str) -> bool:
+        return False
+
+
+def every_provider_is_typed(container: Container) -> None:
+    assert_type(container.settings(), Settings)
+    assert_type(container.clock(), Clock)
+    assert_type(container.closing(), ExitStack)
+    assert_type(container.database_url(), str)
+    assert_type(container.engine(), Engine)
+    assert_type(container.session_factory(), sessionmaker[Session])
+    assert_type(container.broadcaster(), Broadcaster)
+    assert_type(container.leases(), LeaseKeeper)
+    assert_type(container.repository_parts(), RepositoryParts)
+    assert_type(container.job_repository(), JobManagement)
+    assert_type(container.async_job_repository(), AsyncJobRepository)
+    assert_type(container.job_storage(), JobStorage)
+    assert_type(container.media_storage(), JobStorage)
+
+
+def every_provider_is_swapped_in_one_line(
+    settings: Settings, engine: Engine, jobs: JobManagement, storage: JobStorage
+) -> Sequence[Container]:
+    clock = OwnClock()
+    return [
+        Container(settings=providers.Object(settings)),
+        Container(clock=providers.Object(clock)),
+        Container(closing=providers.Object(ExitStack())),
+        Container(database_url=providers.Object("sqlite:///:memory:")),
+        Container(engine=providers.Object(engine)),
+        Container(session_factory=providers.Object(make_session_factory(engine))),
+        Container(broadcaster=providers.Object(MemoryBroadcaster())),
+        Container(leases=providers.Object(LeaseKeeper(lease_seconds=5, clock=clock))),
+        Container(job_repository=providers.Object(jobs)),
+        Container(async_job_repository=providers.Object(AsyncJobRepository(jobs))),
+        Container(job_storage=providers.Object(storage)),
+        Container(media_storage=providers.Singleton(JobStorageService, "/data")),
+    ]
+
+
+def a_block_gives_the_container() -> None:
+    with running(Container()) as container:
+        assert_type(container, Container)
+
+
+async def an_asynchronous_block_gives_the_container() -> None:
+    async with running(Container()) as container:
+        assert_type(container, Container)
+
+
+# Events and errors
+
+
+def events_are_typed(broadcaster: Broadcaster, told: Callable[[JobEvent], None]) -> None:
+    assert_type(broadcaster.subscribe(told), Subscription)
+    assert_type(MemoryBroadcaster().published, tuple[JobEvent, ...])
+
+
+def clocks_and_broadcasters_fit_their_ports() -> tuple[Clock, Sequence[Broadcaster]]:
+    return SystemClock(), [NoneBroadcaster(), MemoryBroadcaster()]
+
+
+def a_database_is_made_from_a_url() -> None:
+    engine = make_engine("sqlite://")
+    assert_type(engine, Engine)
+    upgrade(engine)
+
+
+def errors_are_of_one_family() -> tuple[Sequence[type[ClServerError]], Sequence[type[ValueError]]]:
+    every = [ConfigError, InvalidJobError, InvalidPathError, DatabaseError, SchemaError]
+    return every, [InvalidJobError, InvalidPathError]

@@ -14,7 +14,7 @@ from anyio.lowlevel import checkpoint
 from tests.storage_victims import MIB, SOURCES
 
 from cl_server_shared.errors import InvalidPathError
-from cl_server_shared.files.paths import TEMPORARY_PREFIX
+from cl_server_shared.files.paths import CHECKSUMS, TEMPORARY_PREFIX
 from cl_server_shared.files.storage import LocalJobStorage
 
 pytestmark = pytest.mark.anyio
@@ -81,10 +81,12 @@ def source(tmp_path: Path) -> Path:
 
 
 def on_disk(storage: LocalJobStorage) -> dict[str, bytes]:
-    """Every file in the job's folder, the temporary ones too."""
+    """Every file in the job's folder but the record of saves, the temporary ones too."""
     job = storage.resolve_path("job")
     return {
-        str(path.relative_to(job)): path.read_bytes() for path in job.rglob("*") if path.is_file()
+        str(path.relative_to(job)): path.read_bytes()
+        for path in job.rglob("*")
+        if path.is_file() and path.name != CHECKSUMS
     }
 
 

@@ -96,8 +96,8 @@ class StagedFile:
             os.fsync(opened.temporary)
         checkpoint()
         name = target.path.name
-        record(opened.job, target.path, self.size_bytes, self.hash)
         try:
+            record(opened.job, target.path, self.size_bytes, self.hash)
             os.replace(opened.name, name, src_dir_fd=opened.job, dst_dir_fd=opened.parent)
             if target.fsync:
                 sync_folders(target.jobs, target.path)

@@ -13,7 +13,7 @@ _TIMES: Final = st.integers(0, 2**41)
 _TEXTS: Final = st.none() | st.text(max_size=5)
 _OUTPUTS: Final = st.none() | st.sampled_from(["{}", '{"a":1}', '{"a":2}'])
 
-FEW: Final = st.integers(0, 5)
+FEW: Final = st.integers(0, 2)
 
 STATES: Final = st.builds(
     JobState,

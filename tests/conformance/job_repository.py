@@ -286,6 +286,22 @@ class JobRepositoryConformance:
         assert repository.update_job("job", failed()) is False
         assert repository.get_job("job") == job(status="completed", progress=100)
 
+    def test_what_another_changed_meanwhile_is_not_overwritten(
+        self, repository: JobRepository, another_repository: JobRepository
+    ) -> None:
+        repository.add_job(job())
+        repository.fetch_next_job(["resize"])
+        assert another_repository.update_job(
+            "job", JobRecordUpdate(progress=30, output={"note": "kept"})
+        )
+
+        assert repository.update_job("job", at(20)) is False
+        assert repository.update_job("job", at(40)) is True
+        assert repository.update_job("job", JobRecordUpdate(status=JobStatus.completed)) is True
+        assert repository.get_job("job") == job(
+            status="completed", progress=100, output={"note": "kept"}
+        )
+
     def test_who_lost_a_claim_cannot_change_the_job_any_more(
         self, repository: JobRepository, another_repository: JobRepository
     ) -> None:

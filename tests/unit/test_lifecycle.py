@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tests.states import CHANGES, REPORTS, STATES
 
@@ -91,13 +91,15 @@ def test_a_lost_claim_changes_nothing(state: JobState, change: Change, reported:
     assert isinstance(lifecycle.update(state, change, reported), Refused)
 
 
+@settings(max_examples=500)
 @given(STATES, CHANGES, REPORTS)
-def test_progress_never_falls_within_an_attempt(
+def test_within_an_attempt_progress_never_falls_and_the_start_stays(
     state: JobState, change: Change, reported: Report
 ) -> None:
     match lifecycle.update(state, change, reported):
         case Applied(after) if after.claim_number == state.claim_number:
             assert after.progress >= max(state.progress, change.progress or 0)
+            assert state.started_at in {None, after.started_at}
         case _:
             pass
 

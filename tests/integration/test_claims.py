@@ -1,9 +1,7 @@
-"""Leases, tries and broken rows, with a clock that is turned by hand."""
-
-from collections.abc import Iterator
+"""Leases and tries, with a clock that is turned by hand."""
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 from sqlalchemy.orm import sessionmaker
 from tests.repositories import (
     NOON,
@@ -18,10 +16,9 @@ from tests.repositories import (
 )
 
 from cl_server_shared.errors import JobLost
-from cl_server_shared.events.memory import MemoryBroadcaster
 from cl_server_shared.jobs.attempts import AttemptLog
 from cl_server_shared.jobs.repository import SqlJobRepository
-from cl_server_shared.models import JobEvent, JobRecord, JobRecordUpdate, JobStatus
+from cl_server_shared.models import JobRecordUpdate
 
 pytest_plugins = ["tests.databases"]
 
@@ -34,17 +31,8 @@ def clock() -> SettableClock:
 
 
 @pytest.fixture
-def broadcaster() -> Iterator[MemoryBroadcaster]:
-    broadcaster = MemoryBroadcaster()
-    yield broadcaster
-    broadcaster.close()
-
-
-@pytest.fixture
-def worker(
-    engine: Engine, clock: SettableClock, broadcaster: MemoryBroadcaster
-) -> SqlJobRepository:
-    return repository_on(engine, clock=clock, broadcaster=broadcaster, JOB_LEASE_SECONDS=30)
+def worker(engine: Engine, clock: SettableClock) -> SqlJobRepository:
+    return repository_on(engine, clock=clock, JOB_LEASE_SECONDS=30)
 
 
 @pytest.fixture
@@ -243,123 +231,3 @@ def test_a_new_try_starts_from_nothing(worker: SqlJobRepository, clock: Settable
 
     assert worker.fetch_next_job(["resize"]) == job(params={"a": 1}, status="processing")
     assert worker.update_job("job", at(10)) is True
-
-
-# Broken rows
-
-BROKEN = {
-    "corrupt JSON": {"params": "'{'"},
-    "a list": {"params": "'[1]'"},
-    "NaN": {"params": """'{"x": NaN}'"""},
-    "no UTF-8": {"params": "CAST(x'ff' AS TEXT)"},
-    "too deep": {"params": f"""'{'{"a":' * 50_000}'"""},
-    "odd name": {"job_id": "'a' || char(10) || 'b'"},
-    "bytes as name": {"job_id": "x'6162'"},
-}
-
-
-@pytest.mark.parametrize("columns", BROKEN.values(), ids=BROKEN)
-def test_a_broken_row_at_the_head_ends_as_an_error_and_the_next_job_is_served(
-    sqlite_engine: Engine, clock: SettableClock, columns: dict[str, str]
-) -> None:
-    repository = repository_on(sqlite_engine, clock=clock, DATABASE_LOCK_TIMEOUT_SECONDS=1)
-    repository.add_job(job())
-    values = {"job_id": "'broken'", "params": "'{}'", "error_message": "NULL", **columns}
-    with sqlite_engine.begin() as connection:
-        connection.exec_driver_sql(
-            "INSERT INTO jobs (task_type, status, progress, priority, created_at, retry_count, "
-            f"max_retries, {', '.join(values)}) "
-            f"VALUES ('resize', 'queued', 0, 9, 0, 0, 3, {', '.join(values.values())})"
-        )
-
-    assert fetched(repository) == "job"
-    assert repository.update_job("job", completed())
-    clock.advance(LEASE_SECONDS)  # a row that the driver cannot read is known for it only then
-    assert fetched(repository) is None
-
-    with sqlite_engine.connect() as connection:
-        found = connection.execute(
-            text(
-                "SELECT status, instr(error_message, 'this row cannot be read: ') "
-                "FROM jobs WHERE priority = 9"
-            )
-        ).one()
-    assert tuple(found) == ("error", 1)
-
-
-def test_an_unknown_status_blocks_nobody_and_reads_as_an_error(
-    worker: SqlJobRepository, engine: Engine
-) -> None:
-    for job_id in ("paused", "next"):
-        worker.add_job(job(job_id))
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE jobs SET status = 'paused' WHERE job_id = 'paused'"))
-
-    assert fetched(worker) == "next"
-    found = worker.get_job("paused")
-    assert found
-    assert (found.status, worker.update_job("paused", at(5))) == (JobStatus.error, False)
-    assert row_of(engine, "paused")["status"] == "paused"
-
-
-# Events
-
-
-def told(broadcaster: MemoryBroadcaster) -> list[tuple[str, int, int]]:
-    return [(e.event_type.value, e.progress, e.seq) for e in broadcaster.published]
-
-
-def test_every_visible_change_is_told_once_and_in_order(
-    worker: SqlJobRepository, broadcaster: MemoryBroadcaster, clock: SettableClock
-) -> None:
-    worker.add_job(job())
-    fetched(worker)
-    for progress in (10, 10, 5, 20):
-        worker.update_job("job", at(progress))
-    worker.update_job("job", failed())
-    clock.advance(1)
-    fetched(worker)
-    worker.update_job("job", completed())
-    worker.update_job("job", completed())
-    worker.update_job("job", failed())
-
-    assert told(broadcaster) == [
-        ("queued", 0, 1),
-        ("processing", 0, 2),
-        ("processing", 10, 3),
-        ("processing", 20, 4),
-        ("queued", 0, 5),
-        ("processing", 0, 6),
-        ("completed", 100, 7),
-    ]
-
-
-def test_an_event_tells_the_jobs_type_and_the_time_of_the_change(
-    worker: SqlJobRepository, broadcaster: MemoryBroadcaster
-) -> None:
-    worker.add_job(job(status="processing", progress=7))
-
-    assert broadcaster.published == (
-        JobEvent(
-            job_id="job",
-            event_type=JobStatus.processing,
-            timestamp=NOON,
-            progress=7,
-            task_type="resize",
-            seq=1,
-        ),
-    )
-
-
-def test_what_a_broadcaster_is_told_was_committed(engine: Engine, clock: SettableClock) -> None:
-    reader = repository_on(engine)
-    seen: list[JobRecord | None] = []
-    broadcaster = MemoryBroadcaster()
-    writer = repository_on(engine, clock=clock, broadcaster=broadcaster)
-    with broadcaster.subscribe(lambda event: seen.append(reader.get_job(event.job_id))):
-        writer.add_job(job())
-        fetched(writer)
-        writer.update_job("job", completed())
-    broadcaster.close()
-
-    assert [found and found.status for found in seen] == ["queued", "processing", "completed"]

@@ -1,6 +1,7 @@
 """Carries out what was decided: each method runs one statement, or the same one again."""
 
 import json
+import time
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +21,7 @@ from cl_server_shared.models import Job
 from cl_server_shared.models.job import storable_text
 
 _LOOKS_BEFORE_EMPTY: Final = 20
+_PAUSE_SECONDS: Final = 0.001
 _EXPIRED_AT_ONCE: Final = 100
 
 
@@ -166,6 +168,7 @@ class JobStore:
                 row = self._claim_of([str(task_type)], lease)
                 if row is not None:
                     return row
+            time.sleep(_PAUSE_SECONDS)  # those who took what was seen are about to commit
         return None
 
     def _claim_of(self, task_types: Sequence[str], lease: Values) -> JobRow | None:

@@ -56,6 +56,7 @@ class Claiming:
         return recovered
 
     def _take(self, task_types: Sequence[str], limit: int) -> list[JobRecord]:
+        asked_at = self._parts.clock.now_ms()
         if limit == 1:
             taken = self._take_from(self._jobs.store, task_types, limit)
         else:
@@ -65,7 +66,7 @@ class Claiming:
         for seen, _ in taken:
             self._announcer.claimed(seen, now_ms)
         if taken:
-            self._parts.leases.watch(self._claims, self._jobs.database)
+            self._parts.leases.watch(self._claims, self._jobs.database, leased_at=asked_at)
         return [record for _, record in taken]
 
     def _take_from(

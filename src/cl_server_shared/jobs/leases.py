@@ -45,8 +45,15 @@ class LeaseKeeper:
         """Return when a lease that begins now ends, in milliseconds since the epoch."""
         return self._clock.now_ms() + int(self._lease_seconds * 1000)
 
-    def watch(self, claims: Claims, database: Database) -> None:
-        """Keep *claims* alive from now on, for as long as there are any."""
+    def watch(self, claims: Claims, database: Database, *, leased_at: int) -> None:
+        """Keep *claims* alive from now on, for as long as there are any.
+
+        Args:
+            claims: the claims of one repository.
+            database: where their jobs are.
+            leased_at: when the newest lease began (ms). It may be half over: a claim waits for
+                SQLite's lock with its lease already given.
+        """
         if database.is_bound_to_thread:
             return  # its claims are out of everyone else's reach
         with self._lock:
@@ -54,6 +61,8 @@ class LeaseKeeper:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
                 self._thread.start()
+        if self._clock.now_ms() - leased_at > self._lease_seconds * 500:
+            self.renew()
 
     def renew(self) -> None:
         """Renew every live claim once; where a database fails, its claims stay as they are."""

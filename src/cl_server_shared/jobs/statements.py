@@ -19,6 +19,7 @@ from sqlalchemy import (
     Text,
     and_,
     bindparam,
+    case,
     cast,
     delete,
     func,
@@ -219,7 +220,13 @@ def _waiting_types(dialect: str) -> ClauseElement:
 
 
 def _store(dialect: str) -> ClauseElement:
-    return _changed(_parameters(_STATE_COLUMNS, dialect))
+    """Store a decision; it may end a lease, but never write back an old one.
+
+    What was decided on knows the lease as it was then; the keeper may have renewed it since.
+    """
+    given = _parameter("lease_expires_at", dialect)
+    lease = case((given.is_(None), null()), else_=JOBS.c.lease_expires_at)
+    return _changed({**_parameters(_STATE_COLUMNS, dialect), "lease_expires_at": lease})
 
 
 def _take_over(dialect: str) -> ClauseElement:

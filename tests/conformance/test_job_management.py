@@ -1,0 +1,259 @@
+"""What stores, workers and operators need beside the five verbs, on every database."""
+
+from collections.abc import Callable
+from typing import Final
+
+import pytest
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+from tests.repositories import SettableClock, at, completed, failed, job, repository_on, row_of
+
+from cl_server_shared.errors import InvalidJobError
+from cl_server_shared.events.memory import MemoryBroadcaster
+from cl_server_shared.jobs.repository import SqlJobRepository
+from cl_server_shared.models import JobStatus, QueueEntry
+
+pytest_plugins = ["tests.databases"]
+
+RESIZE: Final = ["resize"]
+
+
+@pytest.fixture
+def clock() -> SettableClock:
+    return SettableClock()
+
+
+@pytest.fixture
+def broadcaster() -> MemoryBroadcaster:
+    return MemoryBroadcaster()
+
+
+@pytest.fixture
+def jobs(engine: Engine, clock: SettableClock, broadcaster: MemoryBroadcaster) -> SqlJobRepository:
+    return repository_on(engine, clock=clock, broadcaster=broadcaster)
+
+
+def ids(jobs: SqlJobRepository) -> list[str]:
+    return [found.job_id for found in jobs.find_jobs().jobs]
+
+
+def keep(_job_id: str) -> None:
+    """Keep the files."""
+
+
+def refused(call: Callable[[], object], match: str) -> None:
+    with pytest.raises(InvalidJobError, match=match):
+        call()
+
+
+def test_a_batch_tells_of_each_job_whether_it_was_new(jobs: SqlJobRepository) -> None:
+    jobs.add_job(job("a"))
+
+    assert jobs.add_jobs([]) == []
+    assert jobs.add_jobs([job("a"), job("b"), job("b")], "ada") == [False, True, False]
+
+
+def test_one_bad_record_of_a_batch_is_told_by_position_and_nothing_is_stored(
+    jobs: SqlJobRepository, broadcaster: MemoryBroadcaster
+) -> None:
+    bad = job("bad")
+    bad.params["not"] = float("nan")
+    with pytest.raises(InvalidJobError, match="position 1"):
+        jobs.add_jobs([job("a"), bad])
+
+    assert jobs.count_jobs() == {}
+    assert broadcaster.published == ()
+
+
+def test_one_bad_update_of_a_batch_is_told_by_position_and_nothing_is_stored(
+    jobs: SqlJobRepository,
+) -> None:
+    jobs.add_jobs([job("a"), job("b")])
+    bad = at(50).model_copy(update={"progress": 101})
+
+    with pytest.raises(InvalidJobError, match="position 1"):
+        jobs.finish_jobs({"a": completed(), "b": bad})
+    assert jobs.count_jobs() == {"queued": {"resize": 2}}
+
+
+def test_a_batch_of_claims_follows_the_line_and_ends_at_its_limit(jobs: SqlJobRepository) -> None:
+    for job_id, priority in (("low", -1), ("first", 0), ("second", 0), ("high", 5)):
+        jobs.add_job(job(job_id), priority=priority)
+
+    assert [found.job_id for found in jobs.fetch_next_jobs(RESIZE, 3)] == [
+        "high",
+        "first",
+        "second",
+    ]
+    assert [found.job_id for found in jobs.fetch_next_jobs(RESIZE, 3)] == ["low"]
+    assert jobs.fetch_next_jobs(RESIZE, 3) == []
+
+
+def test_a_batch_of_updates_tells_of_each_what_update_job_would(jobs: SqlJobRepository) -> None:
+    jobs.add_jobs([job("a"), job("b"), job("c")])
+    jobs.fetch_next_jobs(RESIZE, 2)
+    jobs.cancel_job("c", "no need")
+
+    updates = {"a": completed(), "b": at(50), "c": at(50), "unknown": completed()}
+    assert jobs.finish_jobs(updates) == {"a": True, "b": True, "c": False, "unknown": False}
+
+
+@pytest.mark.parametrize("limit", [0, -1, True, 2**31])
+def test_limits_that_are_none_are_refused(jobs: SqlJobRepository, limit: int) -> None:
+    calls: tuple[Callable[[], object], ...] = (
+        lambda: jobs.find_jobs(limit=limit),
+        lambda: jobs.fetch_next_jobs(RESIZE, limit),
+        lambda: jobs.purge_finished(1, limit, keep),
+    )
+    for call in calls:
+        refused(call, "limit")
+
+
+@pytest.mark.parametrize("retries", [-1, True, 2**31])
+def test_tries_below_none_are_refused(jobs: SqlJobRepository, retries: int) -> None:
+    with pytest.raises(InvalidJobError, match="max_retries"):
+        jobs.add_job(job(), max_retries=retries)
+    assert jobs.get_job("job") is None
+
+
+@pytest.mark.parametrize("job_id", ["unknown", "", "a\0b", "\ud800", "x" * 300])
+def test_an_unknown_job_gives_the_documented_value(jobs: SqlJobRepository, job_id: str) -> None:
+    assert jobs.cancel_job(job_id, "no need") is False
+    assert jobs.release_job(job_id) is False
+    assert jobs.retry_job(job_id) is False
+    assert jobs.delete_job(job_id) is False
+    assert jobs.finish_jobs({job_id: completed()}) == {job_id: False}
+
+
+def test_a_cancellation_needs_a_reason_and_a_live_job(jobs: SqlJobRepository) -> None:
+    jobs.add_job(job())
+    with pytest.raises(InvalidJobError, match="reason"):
+        jobs.cancel_job("job", "")
+
+    assert jobs.cancel_job("job", "no need")
+    assert not jobs.cancel_job("job", "no need")
+    found = jobs.get_job("job")
+    assert found is not None
+    assert (found.status, found.error_message) == (JobStatus.error, "cancelled: no need")
+
+
+def test_only_a_running_job_is_released_and_no_try_is_counted(
+    jobs: SqlJobRepository, engine: Engine
+) -> None:
+    jobs.add_job(job())
+    assert not jobs.release_job("job")
+    jobs.fetch_next_job(RESIZE)
+    assert jobs.release_job("job")
+
+    row = row_of(engine, "job")
+    assert (row["status"], row["retry_count"], row["progress"]) == ("queued", 0, 0)
+
+
+def test_a_retry_by_hand_gives_all_tries_again_at_once(
+    jobs: SqlJobRepository, engine: Engine
+) -> None:
+    jobs.add_job(job(), max_retries=1)
+    jobs.fetch_next_job(RESIZE)
+    assert not jobs.retry_job("job")  # it is running
+    jobs.update_job("job", failed())
+
+    assert jobs.retry_job("job")  # it waited for its next try
+    assert jobs.fetch_next_job(RESIZE) is not None
+    assert row_of(engine, "job")["retry_count"] == 0
+
+
+def test_a_job_in_a_session_is_told_of_when_that_commits(
+    jobs: SqlJobRepository, engine: Engine, broadcaster: MemoryBroadcaster
+) -> None:
+    with Session(engine) as session:
+        assert jobs.add_job(job(), session=session)
+        assert not jobs.add_job(job(), session=session)
+        assert broadcaster.published == ()
+        session.commit()
+
+    assert jobs.get_job("job") is not None
+    assert [event.event_type for event in broadcaster.published] == ["queued"]
+
+
+def test_a_job_in_a_session_that_rolls_back_never_was(
+    jobs: SqlJobRepository, engine: Engine, broadcaster: MemoryBroadcaster
+) -> None:
+    with Session(engine) as session:
+        jobs.add_job(job(), session=session)
+        session.rollback()
+        session.execute(select(1))
+        session.commit()
+
+    assert jobs.get_job("job") is None
+    assert broadcaster.published == ()
+
+
+def test_the_end_of_a_savepoint_is_no_commit(
+    jobs: SqlJobRepository, engine: Engine, broadcaster: MemoryBroadcaster
+) -> None:
+    with Session(engine) as session:
+        with session.begin_nested():
+            jobs.add_job(job("kept"), session=session)
+        with session.begin_nested() as savepoint:
+            jobs.add_job(job("undone"), session=session)
+            savepoint.rollback()
+        assert broadcaster.published == ()
+        session.commit()
+
+    assert ids(jobs) == ["kept"]
+    assert [event.job_id for event in broadcaster.published] == ["kept"]
+
+
+def test_a_purge_removes_rows_with_their_files_the_oldest_first(
+    jobs: SqlJobRepository, clock: SettableClock
+) -> None:
+    for job_id in ("first", "second", "third"):
+        jobs.add_job(job(job_id, status="completed"))
+        clock.advance(1)
+    jobs.add_job(job("running"))
+    jobs.fetch_next_job(RESIZE)
+    clock.advance(1)
+    removed: list[str] = []
+
+    assert jobs.purge_finished(clock.now_ms(), 2, removed.append) == ["first", "second"]
+    assert jobs.purge_finished(clock.now_ms() - 3000, 2, removed.append) == []
+    assert removed == ["first", "second"]
+    assert ids(jobs) == ["running", "third"]
+
+
+def test_files_that_cannot_be_removed_keep_their_row(
+    jobs: SqlJobRepository, clock: SettableClock
+) -> None:
+    jobs.add_job(job(status="completed"))
+
+    def fail(_job_id: str) -> None:
+        raise PermissionError("not yours")
+
+    with pytest.raises(PermissionError):
+        jobs.purge_finished(clock.now_ms() + 1, 10, fail)
+    assert ids(jobs) == ["job"]
+
+
+def test_a_job_that_was_retried_keeps_row_and_files(
+    jobs: SqlJobRepository, clock: SettableClock
+) -> None:
+    jobs.add_jobs([job("first", status="error"), job("second", status="error")])
+    removed: list[str] = []
+
+    jobs.retry_job("second")
+    assert jobs.purge_finished(clock.now_ms() + 1, 10, removed.append) == ["first"]
+    assert removed == ["first"]
+    assert ids(jobs) == ["second"]
+
+
+def test_the_queue_shows_what_waits_in_claim_order(jobs: SqlJobRepository, engine: Engine) -> None:
+    for job_id, priority in (("low", -1), ("first", 0), ("second", 0), ("high", 5)):
+        jobs.add_job(job(job_id), priority=priority)
+    in_line = select(QueueEntry).order_by(QueueEntry.priority.desc(), QueueEntry.id)
+    with Session(engine) as session:
+        shown = [entry.job_id for entry in session.scalars(in_line)]
+
+    claimed: list[str] = []
+    while (found := jobs.fetch_next_job(RESIZE)) is not None:
+        claimed.append(found.job_id)
+    assert claimed == shown == ["high", "first", "second", "low"]

@@ -1,0 +1,97 @@
+"""Plays scenes in one order after the other, and holds what comes of them against promises."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Final
+
+from sqlalchemy import Dialect, Engine
+from tests.faults.scenes import Scene
+from tests.faults.stage import Stage, state_of
+from tests.faults.turns import Choose, Play, Turns
+from tests.faults.world import World
+
+from cl_server_shared.database import upgrade
+from cl_server_shared.jobs import statements
+from cl_server_shared.models import JobEvent
+
+FINAL: Final = {"completed", "error"}
+
+type Outcome = tuple[tuple[object, ...], str]
+
+
+def outcomes_of(
+    scene: Scene, engine: Engine, turns: Turns, orders: Iterable[Choose]
+) -> Counter[Outcome]:
+    """Play a scene in each order; return how often what came of it.
+
+    Raises:
+        AssertionError: a promise was broken.
+    """
+    upgrade(engine)
+    world = World(engine)
+    outcomes: Counter[Outcome] = Counter()
+    for choose in orders:
+        outcomes[_play(scene, world, turns, choose)] += 1
+    return outcomes
+
+
+def _play(scene: Scene, world: World, turns: Turns, choose: Choose) -> Outcome:
+    world.clear()
+    stage = Stage(world, (world.worker("0"), world.worker("1"), world.worker("2")))
+    for does in scene.before:
+        does(stage)
+    play = turns.play([partial(does, stage) for does in scene.acts], choose)
+    outcome = (play.answers, state_of(stage))
+    told = f"{scene.name}: {outcome} after {_named(play, world.engine.dialect)}"
+    assert outcome in scene.outcomes, told
+    if _renewed_first(play, world.engine.dialect):
+        assert outcome[1] in {"processing", "completed by 0"}, told
+    _finish(stage, outcome[1], told)
+    return outcome
+
+
+def _finish(stage: Stage, before: str, told: str) -> None:
+    """Let everybody who claimed the job and did not complete it do so: one may, if it runs."""
+    winners = [f"completed by {who}" for who in sorted(stage.claimers) if stage.complete(who)]
+    after = state_of(stage)
+    if before.startswith("processing"):
+        assert [after.split(",")[0]] == winners, told
+    else:
+        assert (after, winners) == (before, []), told
+    told_of_job = [event for event in stage.world.take_events() if event.job_id == "job"]
+    _check_events(told_of_job, after, told)
+
+
+def _check_events(events: Sequence[JobEvent], state: str, told: str) -> None:
+    """Each change was told once, in order, and no end follows on an end."""
+    for before, after in pairwise(events):
+        is_of_new_row = after.seq == 1
+        assert is_of_new_row or after.seq == before.seq + 1, told
+        assert is_of_new_row or not {before.event_type, after.event_type} <= FINAL, told
+    assert state == "gone" or state.startswith(events[-1].event_type), told
+
+
+def _renewed_first(play: Play, dialect: Dialect) -> bool:
+    """Tell whether a lease was renewed before anybody took the job over."""
+    renewal, takeover = statements.RENEW.text(dialect), statements.TAKE_OVER.text(dialect)
+    ran = [sql for _, sql in play.trace if sql in {renewal, takeover}]
+    return ran[:1] == [renewal]
+
+
+def _named(play: Play, dialect: Dialect) -> str:
+    """Name the statements that were run, each behind the number of its caller."""
+    names = {
+        statement.text(dialect): statement.name
+        for statement in (
+            statements.CLAIM,
+            statements.DUE,
+            statements.EXPIRED,
+            statements.READ,
+            statements.RENEW,
+            statements.STORE,
+            statements.TAKE_OVER,
+        )
+    }
+    return "; ".join(f"{who}: {names.get(sql, sql[:20])}" for who, sql in play.trace)

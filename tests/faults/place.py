@@ -1,0 +1,51 @@
+"""Where the processes of a fault test meet: one database, and how each of them uses it."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import Engine, text
+from sqlmodel import Session, col, func, select
+from tests.repositories import repository_on
+
+from cl_server_shared.database import make_engine
+from cl_server_shared.jobs.repository import SqlJobRepository
+from cl_server_shared.models import Job, JobStatus
+from cl_server_shared.protocols import Broadcaster
+
+LEASE_SECONDS = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A database that several processes share, and the settings that all of them have."""
+
+    url: str
+    sqlite_wal: bool = True
+    lease_seconds: float = LEASE_SECONDS
+    max_retries: int = 1000
+
+    def repository(
+        self, engine: Engine | None = None, broadcaster: Broadcaster | None = None
+    ) -> SqlJobRepository:
+        """Build a repository as each process has it: own claims, own lease keeper."""
+        return repository_on(
+            make_engine(self.url) if engine is None else engine,
+            broadcaster=broadcaster,
+            JOB_RETRY_BASE_SECONDS=0.01,
+            SQLITE_WAL=self.sqlite_wal,
+            JOB_LEASE_SECONDS=self.lease_seconds,
+            JOB_MAX_RETRIES=self.max_retries,
+        )
+
+
+def number_of(engine: Engine, *states: JobStatus) -> int:
+    """Count the jobs in some states."""
+    counted = select(func.count()).select_from(Job).where(col(Job.status).in_(states))
+    with Session(engine) as session:
+        return session.exec(counted).one()
+
+
+def integrity_of(engine: Engine) -> str:
+    """Ask SQLite whether the file is whole: "ok", or what is wrong."""
+    with engine.connect() as connection:
+        found: list[object] = list(connection.scalars(text("PRAGMA integrity_check")))
+    return "; ".join(map(str, found))

@@ -1,0 +1,168 @@
+"""Kill workers at random and count what breaks: `python -m tests.faults.worker_kills`.
+
+`--kills` kills on each of `--databases`. A kill counts when it hit a worker that was inside a call
+or held a claim; what was hit is printed. After the last one nobody is killed any more, no job is
+added, and every job must be finished within the lease + 1 s.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from statistics import median
+from typing import Final, final, override
+
+from pydantic import BaseModel, PositiveInt
+from sqlalchemy import URL, Engine
+from sqlmodel import Session, select
+from tests import servers
+from tests.faults.crew import Crew
+from tests.faults.place import LEASE_SECONDS, Place, integrity_of, number_of
+from tests.faults.verdict import Death, Verdict, claims_of, handovers_seconds, verdict
+from tests.waiting import wait_until
+
+from cl_server_shared.database import make_engine
+from cl_server_shared.models import Job, JobStatus
+
+KINDS: Final = ("sqlite", "sqlite-wal", "postgresql")
+_PAUSE_SECONDS: Final = 0.12
+_ADDER_KILLED_EVERY: Final = 10
+_GRACE_SECONDS: Final = 1
+_PATIENCE_SECONDS: Final = 60
+
+
+@final
+class Arguments(BaseModel):
+    """The command line."""
+
+    kills: PositiveInt
+    databases: list[str]
+    seed: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What was killed and what became of the jobs."""
+
+    deaths: list[Death]
+    handovers_seconds: list[float]
+    seconds: float
+    integrity: str
+    verdict: Verdict
+
+    @property
+    def is_clean(self) -> bool:
+        """Tell whether no promise was broken."""
+        return self.integrity.startswith("ok") and not any(self.verdict.faults.values())
+
+    @override
+    def __str__(self) -> str:
+        phases = Counter(death.phase for death in self.deaths)
+        hits = ", ".join(f"{number} {phase}" for phase, number in sorted(phases.items()))
+        found, waits = self.verdict, self.handovers_seconds
+        attempts = f"{found.claims} claims, {found.retries} retries"
+        lines = [
+            f"{len(self.deaths)} kills in {self.seconds:.0f} s: {hits}",
+            f"{found.jobs} jobs, {attempts}, {found.refused} late completions refused",
+            f"{len(waits)} jobs of killed workers claimed again {_longest(waits)}",
+            *(f"{number} {fault}" for fault, number in found.faults.items()),
+            f"integrity check: {self.integrity}",
+        ]
+        return "\n  ".join(lines)
+
+
+def _longest(waits: list[float]) -> str:
+    if not waits:
+        return ""
+    typical, longest = median(waits), max(waits)
+    return f"{typical:.1f} s (median) to {longest:.1f} s after the kill, lease {LEASE_SECONDS} s"
+
+
+def kill_workers(place: Place, kills: int, folder: Path, random: Random) -> Result:
+    """Kill workers at random moments, then wait for all jobs and judge."""
+    engine, started = make_engine(place.url), time.monotonic()
+    place.repository(engine).recover_expired()  # makes the tables
+    with Crew(place, folder) as crew:
+        deaths = _killed(crew, kills, random)
+        last_kill_at = time.time_ns() // 1_000_000
+        crew.adder.kill()
+        _await_end(engine)
+    due_at = last_kill_at + (LEASE_SECONDS + _GRACE_SECONDS) * 1000
+    journals = crew.journals()
+    with Session(engine) as session:
+        found = verdict(session.exec(select(Job)).all(), journals, due_at)
+    integrity, seconds = _integrity(engine), time.monotonic() - started
+    engine.dispose()
+    return Result(deaths, handovers_seconds(deaths, claims_of(journals)), seconds, integrity, found)
+
+
+def _killed(crew: Crew, kills: int, random: Random) -> list[Death]:
+    deaths: list[Death] = []
+    while len(deaths) < kills:
+        time.sleep(random.uniform(0, _PAUSE_SECONDS))
+        victim = random.choice(crew.workers)
+        if victim.is_at_work() and (death := victim.replace()) is not None:
+            deaths.append(death)
+        if random.randrange(_ADDER_KILLED_EVERY) == 0:
+            crew.adder.replace()
+    return deaths
+
+
+def _await_end(engine: Engine) -> None:
+    """Give the jobs time; those that do not use it are counted."""
+    try:
+        wait_until(
+            lambda: number_of(engine, JobStatus.queued, JobStatus.processing) == 0,
+            _PATIENCE_SECONDS,
+        )
+    except TimeoutError:
+        print(f"there are unfinished jobs {_PATIENCE_SECONDS} s after the last kill")
+
+
+def _integrity(engine: Engine) -> str:
+    return integrity_of(engine) if engine.dialect.name == "sqlite" else "ok (no server was killed)"
+
+
+@contextmanager
+def _place(kind: str, folder: Path) -> Generator[Place]:
+    if kind != "postgresql":
+        yield Place(f"sqlite:///{folder}/jobs.db", sqlite_wal=kind == "sqlite-wal")
+        return
+    with _postgres() as server, servers.own_database(server) as url:
+        yield Place(url.render_as_string(hide_password=False))
+
+
+@contextmanager
+def _postgres() -> Generator[URL]:
+    running = servers.running_postgres()
+    if running is not None:
+        yield running
+        return
+    with servers.postgres_process() as started:
+        yield started
+
+
+def main() -> int:
+    """Run the command; 1 if anything broke."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=1000, help="per database")
+    parser.add_argument("--databases", nargs="+", choices=KINDS, default=KINDS)
+    parser.add_argument("--seed", type=int, default=None)
+    arguments = Arguments.model_validate(parser.parse_args(), from_attributes=True)
+    broken = False
+    for kind in arguments.databases:
+        with tempfile.TemporaryDirectory() as folder, _place(kind, Path(folder)) as place:
+            result = kill_workers(place, arguments.kills, Path(folder), Random(arguments.seed))
+        print(f"{kind}: {result}", flush=True)
+        broken = broken or not result.is_clean
+    return int(broken)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -5,6 +5,7 @@ parent's own repository; the others build one. Everybody notes what happened in 
 """
 
 import multiprocessing
+import os
 import sys
 import threading
 import time
@@ -45,12 +46,15 @@ def journal_of(folder: Path, name: str) -> Path:
 def work(repository: SqlJobRepository, name: str, folder: Path) -> None:
     """Complete one's own job and shared ones, until there is a file called `end`.
 
+    Nobody works on when the process that started this one is gone, and with it the test.
+
     Jobs that the parent holds are asked for too: they are offered only if its lease was let go.
     """
     journal = Journal(journal_of(folder, name))
     journal.note(Step.ready)
+    parent = os.getppid()
     try:
-        while not folder.joinpath("end").exists():
+        while os.getppid() == parent and not folder.joinpath("end").exists():
             _work_once(repository, name, journal)
     except Exception:  # noqa: BLE001  # told by the journal, whose reader counts it
         journal.note(Step.failed, note=traceback.format_exc())
@@ -110,7 +114,7 @@ def main(method: str, folder: Path, place: Place) -> None:
 def _go_through_a_lease(
     engine: Engine, repository: SqlJobRepository, journal: Journal, folder: Path
 ) -> None:
-    wait_until(lambda: all(entries(journal_of(folder, name)) for name in WORKERS), 60)
+    wait_until(lambda: all(entries(journal_of(folder, name)) for name in WORKERS), 30)
     _add(repository, journal)
     enough_at = time.monotonic() + 1.5 * LEASE_SECONDS
     jobs = len(WORKERS) + SHARED_JOBS

@@ -37,6 +37,7 @@ class WhileFull(BaseModel):
     save: str
     read: str
     file: bytes
+    leftovers: list[str]
 
 
 class Afterwards(BaseModel):
@@ -47,7 +48,6 @@ class Afterwards(BaseModel):
     completion_again: str
     save_again: str
     integrity: str
-    leftovers: list[str]
 
 
 class Report(BaseModel):
@@ -85,6 +85,7 @@ class _Service:
             save=_told(self._save),
             read=_told(lambda: self._repository.get_job(_HELD) is not None),
             file=self._storage.resolve_path(_HELD, _FILE).read_bytes(),
+            leftovers=[path.name for path in self._folder.rglob(f"{TEMPORARY_PREFIX}*")],
         )
 
     def afterwards(self, adds: dict[str, str]) -> Afterwards:
@@ -96,7 +97,6 @@ class _Service:
             completion_again=_told(self._complete),
             save_again=_told(self._save),
             integrity=integrity_of(self._engine),
-            leftovers=[path.name for path in self._folder.rglob(f"{TEMPORARY_PREFIX}*")],
         )
 
     def _add_until_nothing_fits(self) -> dict[str, str]:

@@ -74,7 +74,7 @@ def run_family(method: str, url: str, folder: Path) -> None:
             start_new_session=True,
         )
     try:
-        assert family.wait(100) == 0, folder.joinpath("output").read_text()
+        assert family.wait(80) == 0, folder.joinpath("output").read_text()
     finally:
         with suppress(ProcessLookupError):  # nobody is left
             os.killpg(family.pid, signal.SIGKILL)

@@ -76,7 +76,7 @@ def was_told(report: Report, file_error: str) -> None:
     assert set(refused.values()) <= ADD_ERRORS
     assert found.completion in {"True", *(error.replace("add", "update") for error in ADD_ERRORS)}
     assert found.save == f"OSError: {file_error}"
-    assert (found.read, found.file) == ("True", b"old")
+    assert (found.read, found.file, found.leftovers) == ("True", b"old", [])
 
 
 def went_on(report: Report) -> None:
@@ -87,4 +87,3 @@ def went_on(report: Report) -> None:
     assert found.completion_again == "True"
     assert found.save_again == str(1024 * 1024)
     assert found.integrity == "ok"
-    assert found.leftovers == []

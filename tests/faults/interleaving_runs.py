@@ -1,7 +1,7 @@
 """The full form of the interleavings, as a command: `python -m tests.faults.interleaving_runs`.
 
-Every order of every scene on SQLite; on PostgreSQL every order of two callers, and as many random
-ones of three as are asked for. It ends with an error at the first broken promise.
+Every order of every scene on SQLite; on PostgreSQL every order of scenes with few, and as many
+random ones of the others as are asked for. It ends with an error at the first broken promise.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from typing import Final
 from tests.faults.both_databases import both_databases
 from tests.faults.drivers import watched_engine
 from tests.faults.orders import outcomes_of
-from tests.faults.scenes import THREE_CALLERS, TWO_CALLERS
+from tests.faults.scenes import FEW_ORDERS, MANY_ORDERS
 from tests.faults.turns import Choose, Turns, every_order, random_orders
 
 _CONNECTIONS: Final = 4
@@ -27,7 +27,7 @@ class _Asked(argparse.Namespace):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--postgresql", type=int, default=500, help="random orders of each scene of three callers"
+        "--postgresql", type=int, default=500, help="random orders of each scene with many"
     )
     asked = parser.parse_args(namespace=_Asked())
     logging.disable(logging.WARNING)  # every refused report is one
@@ -36,18 +36,18 @@ def main() -> None:
         _run("PostgreSQL", urls["PostgreSQL"], partial(random_orders, asked.postgresql, seed=1))
 
 
-def _run(name: str, url: str, orders_of_three: Callable[[], Iterable[Choose]]) -> None:
+def _run(name: str, url: str, orders_of_many: Callable[[], Iterable[Choose]]) -> None:
     turns, began_at = Turns(), time.monotonic()
     engine = watched_engine(url, turns, places=_CONNECTIONS)
     orders = 0
-    for scene in TWO_CALLERS:
+    for scene in FEW_ORDERS:
         outcomes = outcomes_of(scene, engine, turns, every_order())
         assert set(outcomes) == set(scene.outcomes), scene.name
         orders += outcomes.total()
-    for scene in THREE_CALLERS:
-        orders += outcomes_of(scene, engine, turns, orders_of_three()).total()
+    for scene in MANY_ORDERS:
+        orders += outcomes_of(scene, engine, turns, orders_of_many()).total()
     engine.dispose()
-    scenes = len(TWO_CALLERS) + len(THREE_CALLERS)
+    scenes = len(FEW_ORDERS) + len(MANY_ORDERS)
     took_seconds = time.monotonic() - began_at
     print(
         f"{name}: {orders} orders of the statements in {scenes} scenes, exactly one outcome in "

@@ -48,7 +48,7 @@ CLAIMED: Final = (add(), fetch(FIRST))
 EXPIRED: Final = (*CLAIMED, lease_ends)
 LAST_TRY_EXPIRED: Final = (add(max_retries=0), fetch(FIRST), lease_ends)
 
-TWO_CALLERS: Final = (
+FEW_ORDERS: Final = (
     Scene(
         "a completion and a takeover",
         EXPIRED,
@@ -192,12 +192,6 @@ TWO_CALLERS: Final = (
         [((True, None), "processing")],
     ),
     Scene(
-        "two takeovers",
-        EXPIRED,
-        [fetch(SECOND), fetch(THIRD)],
-        [(("job", None), "processing, retried 1"), ((None, "job"), "processing, retried 1")],
-    ),
-    Scene(
         "two claims of two jobs",
         [add(), add_next],
         [fetch(SECOND), fetch(THIRD)],
@@ -211,7 +205,13 @@ TWO_CALLERS: Final = (
     ),
 )
 
-THREE_CALLERS: Final = (
+MANY_ORDERS: Final = (
+    Scene(
+        "two takeovers",
+        EXPIRED,
+        [fetch(SECOND), fetch(THIRD)],
+        [(("job", None), "processing, retried 1"), ((None, "job"), "processing, retried 1")],
+    ),
     Scene(
         "a completion and two takeovers",
         EXPIRED,

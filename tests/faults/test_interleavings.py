@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine
 from tests.faults.drivers import watched_engine
 from tests.faults.orders import Outcome, outcomes_of
-from tests.faults.scenes import THREE_CALLERS, TWO_CALLERS, Scene
+from tests.faults.scenes import FEW_ORDERS, MANY_ORDERS, Scene
 from tests.faults.turns import Choose, Turns, every_order, random_orders
 
 pytest_plugins = ["tests.databases"]
@@ -38,16 +38,16 @@ def stalled(shared_database_url: str) -> Iterator[Stalled]:
     engine.dispose()
 
 
-def test_two_callers_have_one_outcome_in_every_order_of_their_statements(stalled: Stalled) -> None:
-    for scene in TWO_CALLERS:
+def test_callers_have_one_outcome_in_every_order_of_their_statements(stalled: Stalled) -> None:
+    for scene in FEW_ORDERS:
         assert set(stalled.play(scene, every_order())) == set(scene.outcomes), scene.name
 
 
-def test_three_callers_have_one_outcome_in_random_orders_of_their_statements(
+def test_callers_have_one_outcome_in_random_orders_of_many_statements(
     stalled: Stalled,
 ) -> None:
     number = _AT_MOST[stalled.engine.dialect.name]
-    for scene in THREE_CALLERS:
+    for scene in MANY_ORDERS:
         assert sum(stalled.play(scene, random_orders(number, seed=1)).values()) == number
 
 

@@ -6,14 +6,14 @@ from itertools import count
 from typing import Protocol
 
 import pytest
-from tests.servers import Address
-from tests.waiting import wait_until
 
 from cl_server_shared.errors import ClServerError, ConfigError
 from cl_server_shared.events.memory import MemoryBroadcaster
 from cl_server_shared.events.mqtt import MqttBroadcaster
 from cl_server_shared.models import JobEvent, JobStatus
 from cl_server_shared.protocols import Broadcaster
+from tests.servers import Address
+from tests.waiting import wait_until
 
 
 def make_memory(_broker: Address, topic: str) -> Broadcaster:

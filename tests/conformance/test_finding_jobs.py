@@ -4,11 +4,11 @@ from typing import Final
 
 import pytest
 from sqlalchemy import Engine
-from tests.repositories import SettableClock, job, repository_on
 
 from cl_server_shared.errors import InvalidJobError
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import JobFilter, JobStatus
+from tests.repositories import SettableClock, job, repository_on
 
 pytest_plugins = ["tests.databases"]
 

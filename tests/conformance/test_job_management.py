@@ -6,12 +6,12 @@ from typing import Final
 import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
-from tests.repositories import SettableClock, at, completed, failed, job, repository_on, row_of
 
 from cl_server_shared.errors import InvalidJobError
 from cl_server_shared.events.memory import MemoryBroadcaster
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import JobStatus, QueueEntry
+from tests.repositories import SettableClock, at, completed, failed, job, repository_on, row_of
 
 pytest_plugins = ["tests.databases"]
 

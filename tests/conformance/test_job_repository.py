@@ -2,11 +2,11 @@
 
 import pytest
 from sqlalchemy import Engine
-from tests.conformance.job_repository import JobRepositoryConformance
-from tests.repositories import NOON, SettableClock, completed, failed, job, repository_on, row_of
 
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import JobRecordUpdate, JobStatus
+from tests.conformance.job_repository import JobRepositoryConformance
+from tests.repositories import NOON, SettableClock, completed, failed, job, repository_on, row_of
 
 pytest_plugins = ["tests.databases"]
 

@@ -5,9 +5,9 @@ from itertools import product
 from typing import Final, Protocol
 
 from hypothesis import strategies as st
-from tests.faults.model import LEASE_MS, ModelJob, ModelJobs, Output, Report
 
 from cl_server_shared.models import JobStatus
+from tests.faults.model import LEASE_MS, ModelJob, ModelJobs, Output, Report
 
 NAMES: Final = ("first", "second", "third")
 HOLDER: Final = "whoever claimed the job"

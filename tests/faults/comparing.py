@@ -8,11 +8,11 @@ from typing import Final
 
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
-from tests.faults.model import ModelJob, Report, Told, Visible
-from tests.faults.world import DEFAULT_RETRIES
 
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import Job, JobFilter, JobRecord, JobRecordUpdate, JobStatus
+from tests.faults.model import ModelJob, Report, Told, Visible
+from tests.faults.world import DEFAULT_RETRIES
 
 _WORKER_LOST: Final = re.compile(r"worker \S+ stopped answering, and all (\d+) tries are used up")
 

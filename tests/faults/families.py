@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Final
 
 from sqlalchemy import Engine
-from tests.faults.journal import Journal, Step, entries
-from tests.faults.place import LEASE_SECONDS, Place, number_of
-from tests.repositories import at, completed, job
-from tests.waiting import wait_until
 
 from cl_server_shared.database import make_engine
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import JobStatus
+from tests.faults.journal import Journal, Step, entries
+from tests.faults.place import LEASE_SECONDS, Place, number_of
+from tests.repositories import at, completed, job
+from tests.waiting import wait_until
 
 CHILDREN: Final = ("child 1", "child 2")
 PARENT: Final = "parent"

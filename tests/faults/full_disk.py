@@ -12,14 +12,14 @@ from typing import Final, final
 import anyio
 from pydantic import BaseModel
 from sqlalchemy import Engine
-from tests.faults.place import Place, integrity_of
-from tests.repositories import completed, job
 
 from cl_server_shared.database import make_engine
 from cl_server_shared.errors import ClServerError
 from cl_server_shared.files.paths import TEMPORARY_PREFIX
 from cl_server_shared.files.storage import LocalJobStorage
 from cl_server_shared.models import JobRecord
+from tests.faults.place import Place, integrity_of
+from tests.repositories import completed, job
 
 _KIB: Final = 1024
 _SIZES_BYTES: Final = (64 * _KIB, 16 * _KIB, 4 * _KIB, 1)

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import override
 
+from cl_server_shared.errors import JobLost
+from cl_server_shared.events.memory import MemoryBroadcaster
+from cl_server_shared.jobs.repository import SqlJobRepository
 from tests.faults.journal import Journal, Step
 from tests.faults.place import Place
 from tests.repositories import at, completed, failed
 from tests.waiting import wait_until
-
-from cl_server_shared.errors import JobLost
-from cl_server_shared.events.memory import MemoryBroadcaster
-from cl_server_shared.jobs.repository import SqlJobRepository
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import make_url
+
+from cl_server_shared.events.memory import MemoryBroadcaster
 from tests.faults.place import Place
 from tests.repositories import at, completed, job
 from tests.waiting import wait_until
-
-from cl_server_shared.events.memory import MemoryBroadcaster
 
 
 @dataclass(frozen=True, slots=True)

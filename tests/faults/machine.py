@@ -15,14 +15,14 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
-from tests.faults import choices
-from tests.faults.comparing import all_found, by_job, plain, record_of, rows_of, shown, update_of
-from tests.faults.model import Answer, ModelJob, ModelJobs, Output, Report, Told
-from tests.faults.world import LEASE_SECONDS, Worker, World
 
 from cl_server_shared.errors import JobCancelled, JobLost
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import JobFilter, JobRecord, JobStatus
+from tests.faults import choices
+from tests.faults.comparing import all_found, by_job, plain, record_of, rows_of, shown, update_of
+from tests.faults.model import Answer, ModelJob, ModelJobs, Output, Report, Told
+from tests.faults.world import LEASE_SECONDS, Worker, World
 
 
 class JobsMachine(RuleBasedStateMachine):

@@ -11,11 +11,11 @@ import anyio
 from cl_ml_tools import ComputeModule, Job
 from cl_ml_tools.common.schemas import BaseJobParams
 from cl_ml_tools.worker import Worker
-from tests.faults.journal import Journal, Step
-from tests.faults.place import Place
 
 from cl_server_shared.files.storage import LocalJobStorage
 from cl_server_shared.integrations.ml_tools import MlToolsJobRepository
+from tests.faults.journal import Journal, Step
+from tests.faults.place import Place
 
 LONG: str = "long"
 FAILING: str = "failing"

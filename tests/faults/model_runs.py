@@ -9,10 +9,9 @@ import time
 from collections import Counter
 from typing import Final
 
+from cl_server_shared.database import make_engine
 from tests.faults.both_databases import both_databases
 from tests.faults.side_by_side import run
-
-from cl_server_shared.database import make_engine
 
 _FIRST: Final = ("whole sequences", "steps")
 

@@ -7,14 +7,14 @@ from itertools import pairwise
 from typing import Final
 
 from sqlalchemy import Dialect, Engine
-from tests.faults.scenes import Scene
-from tests.faults.stage import Stage, state_of
-from tests.faults.turns import Choose, Play, Turns
-from tests.faults.world import World
 
 from cl_server_shared.database import upgrade
 from cl_server_shared.jobs import statements
 from cl_server_shared.models import JobEvent
+from tests.faults.scenes import Scene
+from tests.faults.stage import Stage, state_of
+from tests.faults.turns import Choose, Play, Turns
+from tests.faults.world import World
 
 FINAL: Final = {"completed", "error"}
 

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, text
 from sqlmodel import Session, col, func, select
-from tests.repositories import repository_on
 
 from cl_server_shared.database import make_engine
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import Job, JobStatus
 from cl_server_shared.protocols import Broadcaster
+from tests.repositories import repository_on
 
 LEASE_SECONDS = 1
 

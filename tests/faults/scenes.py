@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from cl_server_shared.errors import JobCancelled, JobLost
+from cl_server_shared.models import JobRecordUpdate
 from tests.faults.stage import (
     FIRST,
     SECOND,
@@ -26,9 +28,6 @@ from tests.faults.stage import (
     retry,
 )
 from tests.repositories import at, failed
-
-from cl_server_shared.errors import JobCancelled, JobLost
-from cl_server_shared.models import JobRecordUpdate
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ from collections import Counter
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from sqlalchemy import Engine
-from tests.faults.machine import JobsMachine
 
 from cl_server_shared.database import upgrade
+from tests.faults.machine import JobsMachine
 
 
 def machine_on(engine: Engine, counts: Counter[str], steps: int) -> type[JobsMachine]:

@@ -7,10 +7,10 @@ from typing import Final
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 from sqlmodel import col
-from tests.faults.world import LEASE_SECONDS, Worker, World
-from tests.repositories import at, completed, job
 
 from cl_server_shared.models import Job, JobRecordUpdate
+from tests.faults.world import LEASE_SECONDS, Worker, World
+from tests.repositories import at, completed, job
 
 RESIZE: Final = ["resize"]
 FIRST, SECOND, THIRD = 0, 1, 2

@@ -13,15 +13,15 @@ from pathlib import Path
 import pytest
 from dependency_injector import providers
 from sqlmodel import Session, select
-from tests.faults.families import HELD, HOLDER, SHARED_JOBS, WORKERS, journal_of
-from tests.faults.journal import Step, entries
-from tests.faults.verdict import verdict
-from tests.repositories import at, completed, job, settings
 
 from cl_server_shared.container import Container, running
 from cl_server_shared.database import make_engine
 from cl_server_shared.models import Job
 from cl_server_shared.protocols import JobRepository
+from tests.faults.families import HELD, HOLDER, SHARED_JOBS, WORKERS, journal_of
+from tests.faults.journal import Step, entries
+from tests.faults.verdict import verdict
+from tests.repositories import at, completed, job, settings
 
 pytest_plugins = ["tests.databases"]
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
 from tests.faults.full_disk import Report
 
 TREE = Path(__file__).parents[2]

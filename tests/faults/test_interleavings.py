@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 import pytest
 from sqlalchemy import Engine
+
 from tests.faults.drivers import watched_engine
 from tests.faults.orders import Outcome, outcomes_of
 from tests.faults.scenes import FEW_ORDERS, MANY_ORDERS, Scene

@@ -12,6 +12,10 @@ from random import Random
 import pytest
 from sqlalchemy import Engine
 from sqlmodel import Session, select
+
+from cl_server_shared.database import make_engine
+from cl_server_shared.jobs.repository import SqlJobRepository
+from cl_server_shared.models import Job
 from tests.faults.journal import Step, entries
 from tests.faults.late_workers import (
     Late,
@@ -25,10 +29,6 @@ from tests.faults.verdict import verdict
 from tests.processes import Child, child
 from tests.repositories import at, completed, job, row_of
 from tests.waiting import wait_until
-
-from cl_server_shared.database import make_engine
-from cl_server_shared.jobs.repository import SqlJobRepository
-from cl_server_shared.models import Job
 
 pytest_plugins = ["tests.databases"]
 

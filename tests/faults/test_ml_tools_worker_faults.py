@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 from cl_ml_tools import Job
+
+from cl_server_shared.database import make_engine
+from cl_server_shared.jobs.attempts import AttemptLog
 from tests.faults.journal import Entry, Step, entries
 from tests.faults.ml_tools_worker import COMPLAINT, FAILING, LONG, adapted, run_worker
 from tests.faults.place import Place
 from tests.processes import child
 from tests.repositories import row_of
 from tests.waiting import wait_until
-
-from cl_server_shared.database import make_engine
-from cl_server_shared.jobs.attempts import AttemptLog
 
 pytest_plugins = ["tests.databases"]
 

@@ -7,6 +7,7 @@ from typing import Final
 
 import pytest
 from sqlalchemy import Engine
+
 from tests.faults.side_by_side import run
 
 pytest_plugins = ["tests.databases"]

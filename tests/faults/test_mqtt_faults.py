@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Final, Protocol
 
 import pytest
+
+from cl_server_shared.events.mqtt import MqttBroadcaster
+from cl_server_shared.models import JobEvent, JobStatus
 from tests.faulty_brokers import FAULTS, Fault, dropped, frozen
 from tests.scripted_broker import (
     CONNACK,
@@ -27,9 +30,6 @@ from tests.scripted_broker import (
 )
 from tests.servers import Address, BrokerProcess, free_address
 from tests.waiting import wait_until
-
-from cl_server_shared.events.mqtt import MqttBroadcaster
-from cl_server_shared.models import JobEvent, JobStatus
 
 _PROGRAM: Final = Path(__file__).parent.parent / "programs" / "publish_and_exit.py"
 

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
+
+from cl_server_shared.database import make_engine
+from cl_server_shared.jobs.attempts import AttemptLog
+from cl_server_shared.models import JobStatus
 from tests.faults.journal import Entry, Step, entries
 from tests.faults.place import Place, number_of
 from tests.faults.poison import HARMLESS, POISON, work_until_it_kills
 from tests.processes import child
 from tests.repositories import job, row_of
 from tests.waiting import wait_until
-
-from cl_server_shared.database import make_engine
-from cl_server_shared.jobs.attempts import AttemptLog
-from cl_server_shared.models import JobStatus
 
 pytest_plugins = ["tests.databases"]
 

@@ -13,15 +13,15 @@ import anyio
 import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import sessionmaker
-from tests.processes import child
-from tests.repositories import at, completed, container_on, failed, job, repository_on, row_of
-from tests.waiting import wait_until
 
 from cl_server_shared.clock import SystemClock
 from cl_server_shared.database import make_engine
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import JobEvent
 from cl_server_shared.protocols import Broadcaster, Subscription
+from tests.processes import child
+from tests.repositories import at, completed, container_on, failed, job, repository_on, row_of
+from tests.waiting import wait_until
 
 pytest_plugins = ["tests.databases"]
 

@@ -11,11 +11,11 @@ from typing import Final, final
 import anyio
 import pytest
 from anyio.lowlevel import checkpoint
-from tests.storage_victims import MIB, SOURCES
 
 from cl_server_shared.errors import InvalidPathError
 from cl_server_shared.files.paths import CHECKSUMS, TEMPORARY_PREFIX
 from cl_server_shared.files.storage import LocalJobStorage
+from tests.storage_victims import MIB, SOURCES
 
 pytestmark = pytest.mark.anyio
 

@@ -11,6 +11,9 @@ from random import Random
 
 import anyio
 import pytest
+
+from cl_server_shared.files.paths import TEMPORARY_PREFIX
+from cl_server_shared.files.storage import LocalJobStorage
 from tests.processes import child
 from tests.storage_victims import (
     MIB,
@@ -21,9 +24,6 @@ from tests.storage_victims import (
     save_patiently,
 )
 from tests.waiting import wait_until
-
-from cl_server_shared.files.paths import TEMPORARY_PREFIX
-from cl_server_shared.files.storage import LocalJobStorage
 
 KILLS = int(os.environ.get("STORAGE_KILLS", "30"))
 

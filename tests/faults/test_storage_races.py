@@ -14,10 +14,10 @@ from typing import Final
 import anyio
 import anyio.lowlevel
 import pytest
-from tests.processes import child
-from tests.storage_victims import MIB, SOURCES
 
 from cl_server_shared.files.storage import LocalJobStorage
+from tests.processes import child
+from tests.storage_victims import MIB, SOURCES
 
 pytestmark = pytest.mark.anyio
 

@@ -7,14 +7,14 @@ from typing import Final, final, override
 import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
-from tests.faults.comparing import rows_of
-from tests.faults.drivers import Watcher, watched_engine
-from tests.faults.world import LEASE_SECONDS, World
-from tests.repositories import at, completed, failed, job
 
 from cl_server_shared.database import upgrade
 from cl_server_shared.errors import DatabaseError
 from cl_server_shared.jobs.repository import SqlJobRepository
+from tests.faults.comparing import rows_of
+from tests.faults.drivers import Watcher, watched_engine
+from tests.faults.world import LEASE_SECONDS, World
+from tests.repositories import at, completed, failed, job
 
 pytest_plugins = ["tests.databases"]
 

@@ -4,12 +4,12 @@ from pathlib import Path
 from random import Random
 
 import pytest
+
+from cl_server_shared.models import Job, JobStatus
 from tests.faults.journal import Entry, Step
 from tests.faults.place import Place
 from tests.faults.verdict import verdict
 from tests.faults.worker_kills import kill_workers
-
-from cl_server_shared.models import Job, JobStatus
 
 pytest_plugins = ["tests.databases"]
 

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, final, override
 
-from tests.faults.drivers import Watcher
-
 from cl_server_shared.errors import JobCancelled, JobLost
+from tests.faults.drivers import Watcher
 
 _STUCK_AFTER_SECONDS: Final = 60
 _MOST_CALLERS: Final = 3

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from tests.faults.journal import Entry, Step
-from tests.faults.place import LEASE_SECONDS
-
 from cl_server_shared.jobs.lifecycle import FINAL
 from cl_server_shared.models import Job, JobStatus
+from tests.faults.journal import Entry, Step
+from tests.faults.place import LEASE_SECONDS
 
 _LEASE_NS: Final = LEASE_SECONDS * 0.99e9  # the lease is told by another clock
 _REPORTS: Final = frozenset({Step.progress, Step.complete})

@@ -6,15 +6,14 @@ import traceback
 from itertools import count
 from pathlib import Path
 
-from tests.faults.journal import Journal, Step
-from tests.faults.place import Place, number_of
-from tests.repositories import at, completed, job
-from tests.waiting import wait_until
-
 from cl_server_shared.database import make_engine
 from cl_server_shared.errors import JobLost
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import JobRecord, JobStatus
+from tests.faults.journal import Journal, Step
+from tests.faults.place import Place, number_of
+from tests.repositories import at, completed, job
+from tests.waiting import wait_until
 
 TASK = "work"
 _WAITING_JOBS = 24

@@ -21,14 +21,14 @@ from typing import Final, final, override
 from pydantic import BaseModel, PositiveInt
 from sqlalchemy import URL, Engine
 from sqlmodel import Session, select
+
+from cl_server_shared.database import make_engine
+from cl_server_shared.models import Job, JobStatus
 from tests import servers
 from tests.faults.crew import Crew
 from tests.faults.place import LEASE_SECONDS, Place, integrity_of, number_of
 from tests.faults.verdict import Death, Verdict, claims_of, handovers_seconds, verdict
 from tests.waiting import wait_until
-
-from cl_server_shared.database import make_engine
-from cl_server_shared.models import Job, JobStatus
 
 KINDS: Final = ("sqlite", "sqlite-wal", "postgresql")
 _PAUSE_SECONDS: Final = 0.12

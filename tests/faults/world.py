@@ -7,7 +7,6 @@ from typing import Final, final
 
 from sqlalchemy import Engine, delete
 from sqlalchemy.orm import Session
-from tests.repositories import SettableClock
 
 from cl_server_shared.database import DatabaseOptions, make_session_factory
 from cl_server_shared.events.memory import MemoryBroadcaster
@@ -16,6 +15,7 @@ from cl_server_shared.jobs.parts import RepositoryParts
 from cl_server_shared.jobs.policy import JobPolicy
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import Job, JobEvent
+from tests.repositories import SettableClock
 
 LEASE_SECONDS: Final = 30
 DEFAULT_RETRIES: Final = 1

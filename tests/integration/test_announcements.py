@@ -4,6 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import Engine
+
+from cl_server_shared.events.memory import MemoryBroadcaster
+from cl_server_shared.jobs.repository import SqlJobRepository
+from cl_server_shared.models import JobEvent, JobRecord, JobStatus
 from tests.repositories import (
     NOON,
     SettableClock,
@@ -13,10 +17,6 @@ from tests.repositories import (
     job,
     repository_on,
 )
-
-from cl_server_shared.events.memory import MemoryBroadcaster
-from cl_server_shared.jobs.repository import SqlJobRepository
-from cl_server_shared.models import JobEvent, JobRecord, JobStatus
 
 pytest_plugins = ["tests.databases"]
 

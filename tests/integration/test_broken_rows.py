@@ -2,6 +2,9 @@
 
 import pytest
 from sqlalchemy import Engine, text
+
+from cl_server_shared.jobs.repository import SqlJobRepository
+from cl_server_shared.models import JobStatus
 from tests.repositories import (
     SettableClock,
     at,
@@ -10,9 +13,6 @@ from tests.repositories import (
     repository_on,
     row_of,
 )
-
-from cl_server_shared.jobs.repository import SqlJobRepository
-from cl_server_shared.models import JobStatus
 
 pytest_plugins = ["tests.databases"]
 

@@ -3,6 +3,11 @@
 import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import sessionmaker
+
+from cl_server_shared.errors import JobLost
+from cl_server_shared.jobs.attempts import AttemptLog
+from cl_server_shared.jobs.repository import SqlJobRepository
+from cl_server_shared.models import JobRecordUpdate
 from tests.repositories import (
     NOON,
     SettableClock,
@@ -14,11 +19,6 @@ from tests.repositories import (
     repository_on,
     row_of,
 )
-
-from cl_server_shared.errors import JobLost
-from cl_server_shared.jobs.attempts import AttemptLog
-from cl_server_shared.jobs.repository import SqlJobRepository
-from cl_server_shared.models import JobRecordUpdate
 
 pytest_plugins = ["tests.databases"]
 

@@ -10,7 +10,6 @@ import pytest
 from dependency_injector import providers
 from sqlalchemy import Engine
 from sqlalchemy.orm import sessionmaker
-from tests.repositories import NOON, SettableClock, job
 
 from cl_server_shared.clock import SystemClock
 from cl_server_shared.config import Config, Settings, forget_settings
@@ -26,6 +25,7 @@ from cl_server_shared.jobs.leases import LeaseKeeper
 from cl_server_shared.jobs.parts import RepositoryParts
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.shared_db import JobRepositoryService
+from tests.repositories import NOON, SettableClock, job
 
 NAMES = sorted(cast("dict[str, object]", Container.providers))
 

@@ -13,14 +13,14 @@ from sqlalchemy import Engine, ForeignKey, QueuePool, create_engine, make_url, t
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column, sessionmaker
 from sqlmodel import col, select
-from tests.processes import child
-from tests.repositories import completed, container_on, job, repository_on
-from tests.waiting import wait_until
 
 from cl_server_shared.database import make_engine, upgrade
 from cl_server_shared.errors import DatabaseError
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import Base, Job
+from tests.processes import child
+from tests.repositories import completed, container_on, job, repository_on
+from tests.waiting import wait_until
 
 pytest_plugins = ["tests.databases"]
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from sybil import Example
-from tests.documents import python_blocks
 
 from cl_server_shared.config import Settings, forget_settings
 from cl_server_shared.container import process_container, running
+from tests.documents import python_blocks
 
 _ROOT = Path(__file__).parents[2]
 _README = python_blocks(_ROOT / "README.md")

@@ -11,7 +11,6 @@ from typing import cast
 
 import pytest
 from sqlalchemy.orm import Session, sessionmaker
-from tests.processes import child
 
 import cl_server_shared
 from cl_server_shared import errors, models
@@ -20,6 +19,7 @@ from cl_server_shared.database import make_engine
 from cl_server_shared.errors import ConfigError
 from cl_server_shared.job_storage import JobStorageService
 from cl_server_shared.shared_db import JobRepositoryService
+from tests.processes import child
 
 PATHS = [
     ("cl_server_shared", "Config"),

@@ -6,6 +6,8 @@ from contextlib import ExitStack
 from functools import partial
 
 from sqlalchemy import Engine, text
+
+from cl_server_shared.database import make_engine
 from tests.draining import (
     ADDERS,
     EmptyAnswer,
@@ -19,8 +21,6 @@ from tests.draining import (
 )
 from tests.processes import child
 from tests.repositories import repository_on
-
-from cl_server_shared.database import make_engine
 
 pytest_plugins = ["tests.databases"]
 

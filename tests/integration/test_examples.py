@@ -9,6 +9,7 @@ from typing import Final, NamedTuple, cast
 
 import pytest
 from PIL import Image, ImageOps
+
 from tests.scripts import EXAMPLES, printed_by, shown_by, started
 from tests.servers import Address, free_address
 from tests.waiting import wait_until

@@ -5,12 +5,11 @@ import time
 from functools import partial
 from pathlib import Path
 
+from cl_server_shared.database import make_engine
+from cl_server_shared.jobs.repository import SqlJobRepository
 from tests.processes import child
 from tests.repositories import at, completed, job, repository_on
 from tests.waiting import wait_until
-
-from cl_server_shared.database import make_engine
-from cl_server_shared.jobs.repository import SqlJobRepository
 
 pytest_plugins = ["tests.databases"]
 

@@ -17,13 +17,13 @@ from dependency_injector import providers
 from fastapi import APIRouter, FastAPI
 from PIL import Image, ImageOps
 from sqlmodel import select
-from tests.listener import Listener
-from tests.servers import Address
-from tests.waiting import wait_until
 
 from cl_server_shared import Container, InvalidJobError, InvalidPathError, Settings, running
 from cl_server_shared.integrations.ml_tools import MlToolsFileStorage, MlToolsJobRepository
 from cl_server_shared.models import Job as JobRow
+from tests.listener import Listener
+from tests.servers import Address
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.anyio
 

@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from tests.listener import Listener, Received
-from tests.servers import Address, BrokerProcess
-from tests.waiting import wait_until
 
 from cl_server_shared.events.mqtt import MqttBroadcaster
 from cl_server_shared.events.mqtt_connection import Connection
 from cl_server_shared.events.mqtt_loop import Broker
 from cl_server_shared.events.payload import decode_event, encode_event
 from cl_server_shared.models import JobEvent, JobStatus
+from tests.listener import Listener, Received
+from tests.servers import Address, BrokerProcess
+from tests.waiting import wait_until
 
 _PROGRAMS: Final = Path(__file__).parent.parent / "programs"
 

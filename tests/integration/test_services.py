@@ -9,6 +9,7 @@ from typing import TypedDict, cast
 import httpx2
 import pytest
 from PIL import Image, ImageOps
+
 from tests.scripts import Script, started
 from tests.servers import free_address
 from tests.waiting import wait_until

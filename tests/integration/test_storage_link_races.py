@@ -10,11 +10,11 @@ from pathlib import Path
 
 import anyio
 import pytest
-from tests.processes import child
-from tests.waiting import wait_until
 
 from cl_server_shared.errors import InvalidPathError
 from cl_server_shared.files.storage import LocalJobStorage
+from tests.processes import child
+from tests.waiting import wait_until
 
 WANTED = 20
 READS = 2000

@@ -10,7 +10,6 @@ from unittest import mock
 
 import pytest
 from pydantic import ValidationError
-from tests.processes import child
 
 import cl_server_shared
 from cl_server_shared.config import (
@@ -22,6 +21,7 @@ from cl_server_shared.config import (
     load_settings,
 )
 from cl_server_shared.errors import ConfigError
+from tests.processes import child
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from tests.states import CHANGES, REPORTS, STATES
 
 from cl_server_shared.jobs import lifecycle
 from cl_server_shared.jobs.attempts import AttemptLog
@@ -22,6 +21,7 @@ from cl_server_shared.jobs.lifecycle import (
 )
 from cl_server_shared.jobs.retry import RetryPolicy
 from cl_server_shared.models import Attempt, JobStatus
+from tests.states import CHANGES, REPORTS, STATES
 
 WAITING = JobState(
     status=JobStatus.queued,

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
-from tests.repositories import SettableClock
-from tests.waiting import wait_until
 
 from cl_server_shared.clock import SystemClock
 from cl_server_shared.jobs.progress import ProgressThrottle
+from tests.repositories import SettableClock
+from tests.waiting import wait_until
 
 
 class Written:

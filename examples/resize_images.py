@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final, cast
 from uuid import uuid4
 
-import anyio
+from anyio.from_thread import start_blocking_portal
 from rich.console import Console
 from sqlmodel import select
 
@@ -60,7 +60,9 @@ def submit(container: Container, file: Path, bars: JobBars) -> Task | Row:
     """Copy a file into a new job's folder and add the job; a Row if it cannot be read."""
     storage, job_id, name = container.job_storage(), str(uuid4()), safe_filename(file.name)
     try:
-        saved = anyio.run(storage.save, job_id, f"input/{name}", file)
+        # In a thread of its own: a loop in this one would take Ctrl-C for itself.
+        with start_blocking_portal() as portal:
+            saved = portal.call(storage.save, job_id, f"input/{name}", file)
     except OSError as error:
         storage.remove(job_id)
         return Row(name=name, status=JobStatus.error, remark=error.strerror or str(error))

@@ -6,8 +6,10 @@
 |---|---|
 | POST /api/jobs/image_resize, /api/jobs/image_conversion | cl_ml_tools' own: upload and submit |
 | GET /jobs/{job_id} | status, progress and error message |
+| GET /jobs/{job_id}/wait?timeout_seconds=30 | the same, once it is final or the time is up |
 | GET /jobs/{job_id}/files | the names of the job's files |
 | GET /jobs/{job_id}/files/{path} | one of them |
+| GET /capabilities | for each task type how many jobs its idle workers could take now |
 | GET /health | whether the database answers |
 
 Jobs run in `worker_service.py`. Our own routes never hold the event loop: those that ask the
@@ -26,7 +28,7 @@ import uvicorn
 from cl_ml_tools import FileStorage
 from cl_ml_tools import JobRepository as MlJobRepository
 from cl_ml_tools.master import create_master_router  # pyright: ignore[reportUnknownVariableType]  its callback has no type
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Request
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from cl_server_shared import (
@@ -45,6 +47,7 @@ _LOG: Final = logging.getLogger("store_service")
 _CHUNK_BYTES: Final = 262_144
 
 JobId = Annotated[str, Path(max_length=255, pattern=r"^\P{Cc}+$")]
+WaitSeconds = Annotated[float, Query(ge=0, le=60)]
 CurrentUser = Callable[[], Awaitable[object]]
 MakeRouter = Callable[[MlJobRepository, FileStorage, CurrentUser], APIRouter]
 
@@ -59,6 +62,7 @@ def create_app(container: Container) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
         async with running(container):
+            container.worker_registry()  # hears of the workers from now on
             yield
 
     app = FastAPI(title="Job store", lifespan=lifespan)
@@ -86,12 +90,16 @@ def known_job(container: Container) -> Callable[[str], JobRecord]:
     """Return the dependency that finds the job in the address, or answers 404."""
 
     def find(job_id: JobId) -> JobRecord:
-        job = container.job_repository().get_job(job_id)
-        if job is None:
-            raise HTTPException(404, f"there is no job {job_id!r}")
-        return job
+        return existing(container.job_repository().get_job(job_id), job_id)
 
     return find
+
+
+def existing(job: JobRecord | None, job_id: str) -> JobRecord:
+    """Return the job that was found, or answer 404."""
+    if job is None:
+        raise HTTPException(404, f"there is no job {job_id!r}")
+    return job
 
 
 def status_routes(container: Container) -> APIRouter:
@@ -102,6 +110,19 @@ def status_routes(container: Container) -> APIRouter:
     @router.get("/jobs/{job_id}", response_model_exclude={"params", "output"})
     def get_job(job: Annotated[JobRecord, Depends(known_job(container))]) -> JobRecord:
         return job
+
+    @router.get("/jobs/{job_id}/wait", response_model_exclude={"params", "output"})
+    async def wait_for_job(job_id: JobId, timeout_seconds: WaitSeconds = 30) -> JobRecord:
+        jobs = container.async_job_repository()
+        try:
+            job = await jobs.wait_for_job(job_id, timeout_seconds)
+        except TimeoutError:
+            job = await jobs.get_job(job_id)
+        return existing(job, job_id)
+
+    @router.get("/capabilities")
+    def capabilities() -> dict[str, int]:
+        return container.worker_registry().capabilities()
 
     @router.get("/health")
     def health() -> dict[str, str]:

@@ -2,9 +2,12 @@
 
     CL_SERVER_DIR=... python examples/worker_service.py
 
+It tells services that it is there, what it can do, and whether it is idle (`WorkerRegistry` knows).
+
 Settings: `WORKER_DATABASE_URL` (the store's database unless set), `WORKER_SUPPORTED_TASKS` (all
-that the installed plugins handle unless set), `WORKER_POLL_INTERVAL` (seconds). SIGTERM or SIGINT
-ends it after the job that it has. If it is killed, that job runs elsewhere after its lease.
+that the installed plugins handle unless set), `WORKER_POLL_INTERVAL` (seconds until an idle worker
+looks though nothing woke it: a new job does so at once). SIGTERM or SIGINT ends it after the job
+that it has. If it is killed, that job runs elsewhere after its lease.
 
 Plugins are coroutines that compute: inside `run_once` nothing else runs on their event loop, for
 seconds with a large image. So each job gets a thread with a loop of its own, and the loop of this
@@ -60,21 +63,34 @@ def claimed_types(settings: Settings, installed: Sequence[str]) -> list[str]:
     return list(wanted or installed)
 
 
-async def run_jobs(container: Container, task_types: list[str], stop: anyio.Event) -> None:
+async def run_jobs(container: Container, stop: anyio.Event) -> None:
     """Run one job after the other until *stop* is set.
 
     Raises:
         DatabaseError: the database failed.
     """
+    task_types = container.settings().WORKER_SUPPORTED_TASKS
     poll_seconds = container.settings().WORKER_POLL_INTERVAL
+    presence = container.worker_presence()
     runner: JobRunner = Worker(
         MlToolsJobRepository(container.job_repository(), container.job_storage())
     )
     while not stop.is_set():
         found = await anyio.to_thread.run_sync(anyio.run, runner.run_once, task_types)
         if not found:
-            with anyio.move_on_after(poll_seconds):
-                await stop.wait()
+            presence.set_idle(1)
+            async with anyio.create_task_group() as idle:
+                idle.start_soon(end_when_set, stop, idle.cancel_scope)
+                jobs = container.async_job_repository()
+                if await jobs.wait_for_work(task_types, poll_seconds):
+                    presence.set_idle(0)
+                idle.cancel_scope.cancel()
+
+
+async def end_when_set(stop: anyio.Event, scope: anyio.CancelScope) -> None:
+    """Cancel *scope* once *stop* is set."""
+    await stop.wait()
+    scope.cancel()
 
 
 async def stop_on_signal(stop: anyio.Event) -> None:
@@ -85,7 +101,7 @@ async def stop_on_signal(stop: anyio.Event) -> None:
             stop.set()
 
 
-async def serve(settings: Settings, task_types: list[str]) -> None:
+async def serve(settings: Settings) -> None:
     """Run jobs until a signal comes, through failures of the database too.
 
     After a failure everything is built anew, because a new repository has forgotten the claims of
@@ -97,8 +113,8 @@ async def serve(settings: Settings, task_types: list[str]) -> None:
         while not stop.is_set():
             try:
                 async with running(worker_container(settings)) as container:
-                    await run_jobs(container, task_types, stop)
-            except DatabaseError:
+                    await run_jobs(container, stop)
+            except* DatabaseError:
                 _LOG.exception("the database failed: trying again in a second")
                 with anyio.move_on_after(1):
                     await stop.wait()
@@ -110,11 +126,12 @@ def main() -> None:
     try:
         settings = load_settings()
         task_types = claimed_types(settings, tuple(get_task_registry()))
+        settings = settings.model_copy(update={"WORKER_SUPPORTED_TASKS": task_types})
     except ConfigError as error:
         sys.exit(f"worker_service: {error}")
     logging.basicConfig(level=settings.LOG_LEVEL)
     _LOG.info("%s waits for %s", settings.WORKER_ID, ", ".join(task_types))
-    anyio.run(serve, settings, task_types)
+    anyio.run(serve, settings)
 
 
 if __name__ == "__main__":

@@ -57,6 +57,14 @@ def own_broker(pytestconfig: pytest.Config) -> Iterator[servers.BrokerProcess]:
         yield broker
 
 
+@pytest.fixture(scope="module")
+def secured_broker(pytestconfig: pytest.Config) -> Iterator[servers.BrokerProcess]:
+    """Return a broker with login and TLS that the tests of a module share."""
+    with servers.broker_process(secured=True) as broker:
+        pytestconfig.stash[_USED]["MQTT broker with TLS"] = f"started: {broker.name}"
+        yield broker
+
+
 @pytest.fixture(scope="session")
 def postgres_url(pytestconfig: pytest.Config) -> Iterator[str]:
     """SQLAlchemy URL of an empty PostgreSQL database, made for this run and dropped at its end."""

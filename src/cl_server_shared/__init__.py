@@ -21,6 +21,8 @@ if TYPE_CHECKING:
         JobLost,
         SchemaError,
     )
+    from cl_server_shared.events.in_order import InOrder
+    from cl_server_shared.events.stream import EventStream
     from cl_server_shared.job_storage import JobStorageService
     from cl_server_shared.models import (
         Attempt,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
         JobRecordUpdate,
         JobStatus,
         SavedJobFile,
+        WorkerStatus,
     )
     from cl_server_shared.shared_db import JobRepositoryService
 
@@ -42,7 +45,9 @@ __all__ = [
     "ConfigError",
     "Container",
     "DatabaseError",
+    "EventStream",
     "FileReport",
+    "InOrder",
     "InvalidJobError",
     "InvalidPathError",
     "InvalidSourceError",
@@ -59,6 +64,7 @@ __all__ = [
     "SavedJobFile",
     "SchemaError",
     "Settings",
+    "WorkerStatus",
     "running",
 ]
 
@@ -76,6 +82,8 @@ _HOMES: Final = {
         "JobLost",
         "SchemaError",
     ),
+    "events.in_order": ("InOrder",),
+    "events.stream": ("EventStream",),
     "job_storage": ("JobStorageService",),
     "models": (
         "Attempt",
@@ -87,6 +95,7 @@ _HOMES: Final = {
         "JobRecordUpdate",
         "JobStatus",
         "SavedJobFile",
+        "WorkerStatus",
     ),
     "shared_db": ("JobRepositoryService",),
 }

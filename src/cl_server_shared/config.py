@@ -10,7 +10,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, cast, final
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from cl_server_shared.errors import ConfigError
@@ -46,6 +53,20 @@ def _publishable(topic: str) -> str:
     if not topic or any(character in topic for character in "+#\0"):
         raise ValueError("must be a topic to publish to: not empty, without +, # and NUL")
     return topic
+
+
+def _with_username(password: SecretStr, info: ValidationInfo) -> SecretStr:
+    if info.data.get("MQTT_USERNAME", "") is None:  # absent if it was refused itself
+        raise ValueError("needs MQTT_USERNAME: set it, or unset the password")
+    return password
+
+
+def _readable_with_tls(path: str, info: ValidationInfo) -> str:
+    if info.data.get("MQTT_TLS") is False:
+        raise ValueError("needs MQTT_TLS=true: set it, or unset the file")
+    if not os.path.isfile(path) or not os.access(path, os.R_OK):  # noqa: PTH113  # as for folders
+        raise ValueError("must be an existing file that this user may read")
+    return path
 
 
 def _in_folder(name: str) -> Callable[[dict[str, object]], str]:
@@ -93,6 +114,10 @@ class FolderlessSettings(BaseSettings):
     BROADCAST_TYPE: Annotated[Literal["mqtt", "memory", "none"], BeforeValidator(_lower)] = "mqtt"
     MQTT_BROKER: str = "localhost"
     MQTT_PORT: int = Field(default=1883, ge=1, le=65535)
+    MQTT_USERNAME: str | None = None
+    MQTT_PASSWORD: Annotated[SecretStr, AfterValidator(_with_username)] | None = None
+    MQTT_TLS: bool = False
+    MQTT_CA_FILE: Annotated[str, AfterValidator(_readable_with_tls)] | None = None
     MQTT_TOPIC: Topic = "inference/events"
     MQTT_HEARTBEAT_INTERVAL: PositiveSeconds = 30
     CAPABILITY_TOPIC_PREFIX: Topic = "inference/workers"

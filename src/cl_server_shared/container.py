@@ -22,16 +22,30 @@ from sqlalchemy.orm import Session, sessionmaker
 from cl_server_shared.clock import SystemClock
 from cl_server_shared.config import Config, FolderlessSettings, Settings, load_settings
 from cl_server_shared.database import DatabaseOptions, make_engine, make_session_factory
-from cl_server_shared.events.memory import MemoryBroadcaster
-from cl_server_shared.events.none import NoneBroadcaster
+from cl_server_shared.events.broadcast_type import (
+    choose_broadcaster,
+    choose_presence,
+    choose_registry,
+)
+from cl_server_shared.events.memory_workers import MemoryWorkerRegistry
+from cl_server_shared.events.worker_payload import new_status
 from cl_server_shared.files.storage import LocalJobStorage
 from cl_server_shared.jobs.asynchronous import AsyncJobRepository
 from cl_server_shared.jobs.leases import LeaseKeeper
+from cl_server_shared.jobs.outbox import Outbox
 from cl_server_shared.jobs.parts import RepositoryParts
 from cl_server_shared.jobs.policy import JobPolicy
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.jobs.retry import RetryPolicy
-from cl_server_shared.protocols import Broadcaster, Clock, JobManagement, JobStorage
+from cl_server_shared.protocols import (
+    Broadcaster,
+    Clock,
+    JobManagement,
+    JobStorage,
+    Presence,
+    WorkerRegistry,
+)
+from cl_server_shared.terminating import exit_on_sigterm
 
 
 def _database_url(settings: Settings) -> str:
@@ -45,22 +59,34 @@ def _engine(database_url: str, closing: ExitStack) -> Engine:
 
 
 def _broadcaster(settings: FolderlessSettings, closing: ExitStack) -> Broadcaster:
-    broadcaster = _broadcaster_of_type(settings)
+    broadcaster = choose_broadcaster(settings)
     closing.callback(broadcaster.close)
     return broadcaster
 
 
-def _broadcaster_of_type(settings: FolderlessSettings) -> Broadcaster:
-    match settings.BROADCAST_TYPE:
-        case "none":
-            return NoneBroadcaster()
-        case "memory":
-            return MemoryBroadcaster(settings.MQTT_TOPIC)
-        case "mqtt":
-            # Only here, so that a service without a broker does not import a client for one.
-            from cl_server_shared.events.mqtt import MqttBroadcaster  # noqa: PLC0415
+def _worker_presence(
+    settings: FolderlessSettings,
+    clock: Clock,
+    memory_workers: MemoryWorkerRegistry,
+    closing: ExitStack,
+) -> Presence:
+    status = new_status(
+        settings.WORKER_ID, settings.WORKER_SUPPORTED_TASKS, clock.now_ms(), token_hex(8)
+    )
+    presence = choose_presence(settings, status, clock, memory_workers)
+    closing.callback(presence.close)
+    return presence
 
-            return MqttBroadcaster(settings.MQTT_BROKER, settings.MQTT_PORT, settings.MQTT_TOPIC)
+
+def _worker_registry(
+    settings: FolderlessSettings,
+    clock: Clock,
+    memory_workers: MemoryWorkerRegistry,
+    closing: ExitStack,
+) -> WorkerRegistry:
+    registry = choose_registry(settings, clock, memory_workers)
+    closing.callback(registry.close)
+    return registry
 
 
 def _leases(settings: FolderlessSettings, clock: Clock) -> LeaseKeeper:
@@ -88,11 +114,17 @@ def _database_options(settings: FolderlessSettings) -> DatabaseOptions:
     )
 
 
+def _outbox(broadcaster: Broadcaster, clock: Clock, closing: ExitStack) -> Outbox:
+    outbox = Outbox(broadcaster, clock)
+    closing.callback(outbox.close)
+    return outbox
+
+
 def _parts(
-    settings: FolderlessSettings, broadcaster: Broadcaster, clock: Clock, leases: LeaseKeeper
+    settings: FolderlessSettings, outbox: Outbox, clock: Clock, leases: LeaseKeeper
 ) -> RepositoryParts:
     return RepositoryParts(
-        broadcaster=broadcaster,
+        outbox=outbox,
         clock=clock,
         leases=leases,
         worker_id=f"{settings.WORKER_ID}:{token_hex(4)}",
@@ -132,6 +164,10 @@ class Container(containers.DeclarativeContainer):
     | `database_url` | `str` | `STORE_DATABASE_URL` |
     | `engine`, `session_factory` | SQLAlchemy's | `database_url` |
     | `broadcaster` | `Broadcaster` | `BROADCAST_TYPE` |
+    | `outbox` | `Outbox` | `broadcaster`: sends again what was not acknowledged |
+    | `worker_presence` | `Presence` | `WORKER_ID`, `WORKER_SUPPORTED_TASKS`, `BROADCAST_TYPE` |
+    | `worker_registry` | `WorkerRegistry` | `BROADCAST_TYPE` |
+    | `memory_workers` | `MemoryWorkerRegistry` | what both share where that is `memory` |
     | `leases` | `LeaseKeeper` | `JOB_LEASE_SECONDS` |
     | `repository_parts` | `RepositoryParts` | the parts above and the `JOB_...` settings |
     | `job_repository`, `async_job_repository` | the jobs, for threads and for event loops | |
@@ -160,11 +196,23 @@ class Container(containers.DeclarativeContainer):
     broadcaster: providers.Provider[Broadcaster] = providers.ThreadSafeSingleton(
         _broadcaster, settings, closing
     )
+    memory_workers: providers.Provider[MemoryWorkerRegistry] = providers.ThreadSafeSingleton(
+        MemoryWorkerRegistry
+    )
+    worker_presence: providers.Provider[Presence] = providers.ThreadSafeSingleton(
+        _worker_presence, settings, clock, memory_workers, closing
+    )
+    worker_registry: providers.Provider[WorkerRegistry] = providers.ThreadSafeSingleton(
+        _worker_registry, settings, clock, memory_workers, closing
+    )
     leases: providers.Provider[LeaseKeeper] = providers.ThreadSafeSingleton(
         _leases, settings, clock
     )
+    outbox: providers.Provider[Outbox] = providers.ThreadSafeSingleton(
+        _outbox, broadcaster, clock, closing
+    )
     repository_parts: providers.Provider[RepositoryParts] = providers.ThreadSafeSingleton(
-        _parts, settings, broadcaster, clock, leases
+        _parts, settings, outbox, clock, leases
     )
     job_repository: providers.Provider[JobManagement] = providers.ThreadSafeSingleton(
         _job_repository, session_factory, repository_parts
@@ -187,12 +235,17 @@ class running:  # noqa: N801  # reads as a statement: `with running(Container())
     At the end it closes what was built, the last first and each even if another fails: events
     are delivered for at most 2 s, then the database's connections close. A container may run
     again afterwards.
+
+    SIGTERM, if the program has no handler of its own, ends a `with` block by SystemExit(143). In
+    `async with` signals are the affair of whoever runs the event loop: servers handle them.
     """
 
     def __init__(self, container: Container) -> None:
         self._container = container
+        self._signals = ExitStack()
 
     def __enter__(self) -> Container:
+        self._signals.enter_context(exit_on_sigterm())
         return self._container
 
     def __exit__(
@@ -201,7 +254,8 @@ class running:  # noqa: N801  # reads as a statement: `with running(Container())
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._close()
+        with self._signals:
+            self._close()
 
     async def __aenter__(self) -> Container:
         return self._container

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, runtime_checkable
+from typing import Literal, Protocol, Self, runtime_checkable
 
 from cl_server_shared.models import (
     Attempt,
@@ -17,7 +17,9 @@ from cl_server_shared.models import (
     JobPage,
     JobRecord,
     SavedJobFile,
+    WorkerStatus,
 )
+from cl_server_shared.models.sight import JobSight
 
 
 class Clock(Protocol):
@@ -94,6 +96,25 @@ class JobRepository(Protocol):
         ...
 
 
+class Lookout[T](Protocol):
+    """Looks for one thing in the database, again and again; for one owner at a time."""
+
+    def look(self) -> T | None:
+        """Read the database; None: nothing to tell, look again once woken, or after a pause.
+
+        After the first look, a failure of the database is logged and counts as nothing to tell.
+        """
+        ...
+
+    def pause_seconds(self) -> float:
+        """Return after how many seconds to look although nobody woke the owner."""
+        ...
+
+    def close(self) -> None:
+        """Wake nobody any more; harmless when repeated, and not needed where it is dropped."""
+        ...
+
+
 class JobManagement(JobRepository, Protocol):
     """A repository with all that stores, workers and operators need beside the five verbs."""
 
@@ -145,6 +166,42 @@ class JobManagement(JobRepository, Protocol):
         """Remove up to *limit* jobs that ended before a time (ms), with their files."""
         ...
 
+    def wait_for_job(self, job_id: str, timeout_seconds: float | None) -> JobRecord | None:
+        """Wait until a job is final; None: there is none of that id, or no longer.
+
+        Raises:
+            TimeoutError: it was not final in time.
+        """
+        ...
+
+    def watch_job(self, job_id: str, timeout_seconds: float | None = None) -> Iterator[JobRecord]:
+        """Yield a job as it is and at each change that is seen, until it is final or removed.
+
+        Raises:
+            TimeoutError: it was not final in time.
+        """
+        ...
+
+    def wait_for_work(self, task_types: Sequence[str], timeout_seconds: float | None) -> bool:
+        """Wait until a job of these types can be claimed; False: none came in time."""
+        ...
+
+    def look_out_for_job(
+        self, job_id: str, wake: Callable[[], object], *, only_final: bool
+    ) -> Lookout[JobSight]:
+        """Look out for a job: what the waits are made of, on threads and on event loops.
+
+        *wake* is called from any thread, and returns at once. With *only_final*, what changes
+        before the job's end is nothing to tell.
+        """
+        ...
+
+    def look_out_for_work(
+        self, task_types: Sequence[str], wake: Callable[[], object]
+    ) -> Lookout[Literal[True]]:
+        """Look out for jobs of these types that can be claimed; see `look_out_for_job`."""
+        ...
+
 
 class Subscription(Protocol):
     """A running subscription; leaving its `with` block or closing it ends it."""
@@ -186,6 +243,64 @@ class Broadcaster(Protocol):
 
     def close(self) -> None:
         """Deliver what can be delivered within 2 s, then stop; harmless when repeated."""
+        ...
+
+
+@runtime_checkable
+class ConfirmingBroadcaster(Broadcaster, Protocol):
+    """A broadcaster that learns what has arrived, so that the rest can be sent again."""
+
+    def publish_confirmed(self, event: JobEvent, on_settled: Callable[[bool], object]) -> None:
+        """Hand an event over like `publish`, and call *on_settled* at most once, from any thread.
+
+        Its argument: whether the broker has acknowledged the event. False: it was refused, or gave
+        way to newer ones. A broadcaster that is closed meanwhile does not call.
+        """
+        ...
+
+
+class Presence(Protocol):
+    """Tells services that a worker is there, until it is closed or its process ends."""
+
+    def set_idle(self, count: int) -> None:
+        """Tell how many jobs (0 or more) the worker could take now; returns at once.
+
+        After `close`, and in a forked child, it has no effect.
+
+        Raises:
+            ConfigError: *count* is negative.
+        """
+        ...
+
+    def close(self) -> None:
+        """Tell that the worker is gone; takes 1 s at the most, and is harmless when repeated."""
+        ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class WorkerRegistry(Protocol):
+    """Knows which workers there are, as far as they have been heard of until now."""
+
+    def workers(self) -> tuple[WorkerStatus, ...]:
+        """Return the workers that are there, ordered by their ids."""
+        ...
+
+    def capabilities(self) -> dict[str, int]:
+        """Return for each task type how many jobs its workers could take now; 0: all are busy."""
+        ...
+
+    def close(self) -> None:
+        """Stop listening; harmless when repeated. From then on no worker is known."""
         ...
 
 

@@ -8,20 +8,11 @@ from typing import Protocol
 import pytest
 
 from cl_server_shared.errors import ClServerError, ConfigError
-from cl_server_shared.events.memory import MemoryBroadcaster
-from cl_server_shared.events.mqtt import MqttBroadcaster
 from cl_server_shared.models import JobEvent, JobStatus
 from cl_server_shared.protocols import Broadcaster
+from tests.broadcasters import make_memory, make_mqtt
 from tests.servers import Address
 from tests.waiting import wait_until
-
-
-def make_memory(_broker: Address, topic: str) -> Broadcaster:
-    return MemoryBroadcaster(topic)
-
-
-def make_mqtt(broker: Address, topic: str) -> Broadcaster:
-    return MqttBroadcaster(broker.host, broker.port, topic)
 
 
 class Request(Protocol):

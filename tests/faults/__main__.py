@@ -1,14 +1,26 @@
-"""The fault suite in full: `python -m tests.faults`, about half an hour on two cores.
+"""The fault suite in full: `python -m tests.faults`, about an hour on two cores.
 
 Random kills, then the state machine against its model, then every order of two callers'
-statements; each prints its counts, and any count that must be 0 and is not ends it with an error.
+statements; then the events: brokers that bounce, publishers that are killed, outages, exits, and
+minutes of all that. Each prints its counts, and any count that must be 0 and is not ends it with an
+error.
 """
 
 import subprocess
 import sys
 from typing import Final
 
-_SUITES: Final = ("worker_kills", "model_runs", "interleaving_runs")
+_SUITES: Final = (
+    "worker_kills",
+    "model_runs",
+    "interleaving_runs",
+    "broker_bounces",
+    "publisher_kills",
+    "long_outages",
+    "broker_costs",
+    "exits",
+    "event_soak",
+)
 
 
 def main() -> int:

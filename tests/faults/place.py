@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlmodel import Session, col, func, select
 
 from cl_server_shared.database import make_engine
@@ -45,7 +45,21 @@ def number_of(engine: Engine, *states: JobStatus) -> int:
 
 
 def integrity_of(engine: Engine) -> str:
-    """Ask SQLite whether the file is whole: "ok", or what is wrong."""
+    """Ask the database whether what it holds is whole: "ok", or what is wrong."""
     with engine.connect() as connection:
-        found: list[object] = list(connection.scalars(text("PRAGMA integrity_check")))
-    return "; ".join(map(str, found))
+        if engine.dialect.name == "sqlite":
+            found: list[object] = list(connection.scalars(text("PRAGMA integrity_check")))
+            return "; ".join(map(str, found))
+        return _integrity_of_postgres(connection)
+
+
+def _integrity_of_postgres(connection: Connection) -> str:
+    """Check the table, and that each of its rows is in each index that should have it."""
+    connection.execute(text("CREATE EXTENSION amcheck"))
+    wrong: list[object] = list(connection.scalars(text("SELECT msg FROM verify_heapam('jobs')")))
+    indexes = (
+        "SELECT bt_index_check(indexrelid, true) FROM pg_index WHERE indrelid = 'jobs'::regclass"
+    )
+    connection.execute(text(indexes))  # raises where one is broken
+    connection.rollback()
+    return "; ".join(map(str, wrong)) or "ok"

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from cl_server_shared.database import DatabaseOptions, make_session_factory
 from cl_server_shared.events.memory import MemoryBroadcaster
 from cl_server_shared.jobs.leases import LeaseKeeper
+from cl_server_shared.jobs.outbox import Outbox
 from cl_server_shared.jobs.parts import RepositoryParts
 from cl_server_shared.jobs.policy import JobPolicy
 from cl_server_shared.jobs.repository import SqlJobRepository
@@ -67,7 +68,7 @@ class World:
         # The keeper starts its thread where it has none: here it is this one, which calls `renew`.
         leases._thread = threading.current_thread()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # see above
         parts = RepositoryParts(
-            broadcaster=self._broadcaster,
+            outbox=Outbox(self._broadcaster, self.clock),
             clock=self.clock,
             leases=leases,
             worker_id=name,

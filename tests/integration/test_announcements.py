@@ -87,6 +87,7 @@ def test_an_event_tells_the_jobs_type_and_the_time_of_the_change(
             progress=7,
             task_type="resize",
             seq=1,
+            created_at=NOON,
         ),
     )
 

@@ -1,13 +1,18 @@
 """Leases and tries, with a clock that is turned by hand."""
 
+from typing import TYPE_CHECKING, final, override
+
 import pytest
 from sqlalchemy import Engine
 from sqlalchemy.orm import sessionmaker
 
+from cl_server_shared.database import DatabaseOptions, database_of
 from cl_server_shared.errors import JobLost
 from cl_server_shared.jobs.attempts import AttemptLog
+from cl_server_shared.jobs.leases import LeaseKeeper
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import JobRecordUpdate
+from cl_server_shared.protocols import Clock
 from tests.repositories import (
     NOON,
     SettableClock,
@@ -19,6 +24,9 @@ from tests.repositories import (
     repository_on,
     row_of,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 pytest_plugins = ["tests.databases"]
 
@@ -112,6 +120,37 @@ def test_a_claim_that_the_lease_keeper_found_lost_stays_lost(
 
     assert worker.update_job("job", completed()) is False
     assert row_of(engine, "job")["lease_expires_at"] == NOON + 90_000
+
+
+@final
+class InterruptedClock(Clock):
+    """Does something, once, when it is next asked for the time."""
+
+    def __init__(self) -> None:
+        self.then: list[Callable[[], object]] = []
+
+    @override
+    def now_ms(self) -> int:
+        while self.then:
+            self.then.pop()()
+        return NOON
+
+
+def test_a_job_that_its_worker_finished_during_a_renewal_is_not_taken_for_lost(
+    worker: SqlJobRepository, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker.add_job(job())
+    fetched(worker)
+    clock = InterruptedClock()
+    keeper = LeaseKeeper(lease_seconds=LEASE_SECONDS, clock=clock)
+    claims = worker._claims  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # what a keeper is given
+    keeper.watch(claims, database_of(engine, DatabaseOptions()), leased_at=NOON)
+    clock.then.append(lambda: worker.update_job("job", completed()))
+    keeper.renew()
+
+    assert caplog.messages == []
+    assert worker.update_job("job", completed()) is True
+    assert worker.late_reports == 0
 
 
 def test_renewing_prolongs_every_live_claim_and_no_other(

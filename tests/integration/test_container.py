@@ -17,11 +17,13 @@ from cl_server_shared.container import Container, process_container, running
 from cl_server_shared.database import make_engine
 from cl_server_shared.errors import ClServerError, ConfigError, DatabaseError
 from cl_server_shared.events.memory import MemoryBroadcaster
+from cl_server_shared.events.memory_workers import MemoryPresence, MemoryWorkerRegistry
 from cl_server_shared.events.mqtt import MqttBroadcaster
 from cl_server_shared.events.none import NoneBroadcaster
 from cl_server_shared.files.storage import LocalJobStorage
 from cl_server_shared.jobs.asynchronous import AsyncJobRepository
 from cl_server_shared.jobs.leases import LeaseKeeper
+from cl_server_shared.jobs.outbox import Outbox
 from cl_server_shared.jobs.parts import RepositoryParts
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.shared_db import JobRepositoryService
@@ -55,9 +57,13 @@ def test_every_provider_builds_what_its_type_says(tmp_path: Path) -> None:
         "job_storage": LocalJobStorage,
         "leases": LeaseKeeper,
         "media_storage": LocalJobStorage,
+        "memory_workers": MemoryWorkerRegistry,
+        "outbox": Outbox,
         "repository_parts": RepositoryParts,
         "session_factory": sessionmaker,
         "settings": Settings,
+        "worker_presence": MemoryPresence,
+        "worker_registry": MemoryWorkerRegistry,
     }
 
 

@@ -27,6 +27,7 @@ def readme_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CL_SERVER_DIR", str(folder))
         patch.setenv("BROADCAST_TYPE", "memory")
+        patch.setenv("WORKER_SUPPORTED_TASKS", "image_resize")
         patch.chdir(folder)
         forget_settings()
         yield folder

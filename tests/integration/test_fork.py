@@ -1,20 +1,28 @@
 """A parent with a live engine forks: nobody disturbs anybody."""
 
 import os
+import signal
+import threading
 import time
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Final
 
-from cl_server_shared.database import make_engine
+from cl_server_shared.database import DatabaseOptions, database_of, make_engine
+from cl_server_shared.jobs.delivery import Delivery
 from cl_server_shared.jobs.repository import SqlJobRepository
+from tests.pigeons import Pigeons
 from tests.processes import child
-from tests.repositories import at, completed, job, repository_on
+from tests.repositories import at, completed, container_on, job, repository_on
 from tests.waiting import wait_until
 
 pytest_plugins = ["tests.databases"]
 
 CHILDREN = 4
 ROUNDS = 10
+FORKS = 100
+_ARRIVED: Final = True
 
 
 def work(repository: SqlJobRepository, name: str) -> None:
@@ -97,3 +105,42 @@ def test_a_fork_does_not_keep_its_killed_parents_claim_alive(tmp_path: Path) -> 
         finally:
             os.kill(int(ready.read_text()), 9)
             engine.dispose()
+
+
+def record_on_and_on(delivery: Delivery, arrivals: Sequence[Callable[[bool], object]]) -> None:
+    """Do what the outbox's thread does, without its pauses."""
+    while True:
+        for settle in arrivals:
+            settle(_ARRIVED)
+        delivery.record()
+
+
+def fork_beside_the_outbox(url: str) -> int:
+    """Fork again and again while states are recorded; return how many children hung."""
+    engine, pigeons = make_engine(url), Pigeons()
+    container = container_on(engine, broadcaster=pigeons)
+    container.job_repository().add_jobs([job(f"job {number}") for number in range(200)])
+    delivery = container.outbox().delivery(database_of(engine, DatabaseOptions()))
+    arguments = (delivery, [settle for _, settle in pigeons.flying])
+    threading.Thread(target=record_on_and_on, args=arguments, daemon=True).start()
+    return sum(hangs(fork(partial(open_and_close, url))) for _ in range(FORKS))
+
+
+def open_and_close(url: str) -> None:
+    make_engine(url).connect().close()
+
+
+def hangs(pid: int) -> bool:
+    """Wait for a child; one that is not done within some seconds never will be."""
+    try:
+        wait_until(lambda: os.waitpid(pid, os.WNOHANG)[0])
+    except TimeoutError:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        return True
+    return False
+
+
+def test_no_child_is_forked_in_the_middle_of_a_recording(tmp_path: Path) -> None:
+    with child(partial(fork_beside_the_outbox, f"sqlite:///{tmp_path}/jobs.db")) as parent:
+        assert parent.result() == 0

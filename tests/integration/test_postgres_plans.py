@@ -24,12 +24,14 @@ FROM generate_series(1, 40000) AS n
 _DELAY = "UPDATE jobs SET available_at = id WHERE status = 'queued' AND id % 100 = 0"
 _LEASE = "UPDATE jobs SET status = 'processing', lease_expires_at = id WHERE id % 400 = 1"
 
+_MARK = "UPDATE jobs SET unannounced_at = id WHERE id % 200 = 7"
+
 
 @pytest.fixture
 def engine(postgres_engine: Engine) -> Engine:
     upgrade(postgres_engine)
     with postgres_engine.begin() as connection:
-        for fill in (_FILL, _DELAY, _LEASE, "ANALYZE jobs"):
+        for fill in (_FILL, _DELAY, _LEASE, _MARK, "ANALYZE jobs"):
             connection.execute(text(fill))
     return postgres_engine
 
@@ -53,6 +55,7 @@ def claim_of(number_of_types: int) -> dict[str, object]:
         "now": 5,
         "lease_expires_at": 9,
         "worker_id": "w",
+        "unannounced_at": 5,
     }
 
 
@@ -77,6 +80,8 @@ def _name_of(value: object) -> str:
         (statements.DUE, ["ix_jobs_delayed", "ix_jobs_leased"]),
         (statements.EXPIRED, ["ix_jobs_leased"]),
         (statements.PROMOTE, ["ix_jobs_delayed"]),
+        (statements.FIRST_UNANNOUNCED, ["ix_jobs_unannounced"]),
+        (statements.ADOPT, ["ix_jobs_unannounced", "jobs_pkey"]),
         (statements.READ, ["ix_jobs_job_id"]),
         (statements.DELETE, ["ix_jobs_job_id"]),
         (statements.STORE, ["jobs_pkey"]),
@@ -99,3 +104,22 @@ def test_renewing_leases_reads_leased_or_named_jobs_only(engine: Engine) -> None
     plan = plan_of(engine, statements.RENEW, values)
 
     assert searched(plan) in (["ix_jobs_job_id"], ["ix_jobs_leased"])
+
+
+def test_recording_what_was_announced_reads_the_named_jobs_only(engine: Engine) -> None:
+    values = {"announced": json.dumps([["job7", 7, 1], ["job207", 207, 1]])}
+    plan = plan_of(engine, statements.RECORD_ANNOUNCED, values)
+
+    assert searched(plan) == ["ix_jobs_job_id", "jobs_pkey"]
+
+
+def test_waiting_for_jobs_reads_those_jobs_only(engine: Engine) -> None:
+    plan = plan_of(engine, statements.MARKS, {"names": json.dumps(["job1", "job2"])})
+
+    assert searched(plan) == ["ix_jobs_job_id"]
+
+
+def test_waiting_for_work_probes_small_indexes_only(engine: Engine) -> None:
+    plan = plan_of(engine, statements.WORK, {"names": json.dumps(["t1", "t2"])})
+
+    assert set(searched(plan)) == {"ix_jobs_delayed", "ix_jobs_leased", "ix_jobs_waiting"}

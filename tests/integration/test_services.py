@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from tests.scripts import Script, started
-from tests.servers import free_address
+from tests.servers import Address, free_address
 from tests.waiting import wait_until
 
 
@@ -220,6 +220,65 @@ def test_a_worker_that_is_asked_to_stop_finishes_the_job_that_it_has(
     assert worker.exit_code(within_seconds=10) == 0
     assert status_of(store, job_id)["status"] == "completed"
     assert status_of(store, next_job_id)["status"] == "queued"
+
+
+def test_an_idle_worker_is_woken_by_a_job_and_who_asks_for_it_by_its_end(
+    store: httpx2.Client, tmp_path: Path, settings: dict[str, str]
+) -> None:
+    patient = settings | {"WORKER_POLL_INTERVAL": "600"}
+    with started("worker_service.py", folder=tmp_path, **patient) as worker:
+        submitted(upload(store, "first.png", png((8, 8))))
+        for _ in range(3):  # from the second on it certainly waited
+            job_id = submitted(upload(store, "photo.png", png((8, 8))))
+            response = store.get(f"/jobs/{job_id}/wait?timeout_seconds=25")
+            assert cast("Status", response.json())["status"] == "completed"
+        worker.signal(signal.SIGTERM)
+
+        assert worker.exit_code(within_seconds=10) == 0
+
+
+def test_who_asks_for_the_end_of_a_job_is_told_how_far_it_is_in_time(store: httpx2.Client) -> None:
+    job_id = submitted(upload(store, "photo.png", png((8, 8))))
+
+    response = store.get(f"/jobs/{job_id}/wait?timeout_seconds=0.2")
+    assert cast("Status", response.json())["status"] == "queued"
+    assert store.get("/jobs/unknown/wait").status_code == 404
+    assert store.get(f"/jobs/{job_id}/wait?timeout_seconds=nan").status_code == 422
+
+
+def capabilities_of(store: httpx2.Client) -> dict[str, int]:
+    response = store.get("/capabilities")
+    assert response.status_code == 200, response.text
+    return cast("dict[str, int]", response.json())
+
+
+@pytest.fixture
+def announcing(settings: dict[str, str], mqtt_broker: Address, topic: str) -> dict[str, str]:
+    """Have the services meet at a broker."""
+    settings |= {
+        "BROADCAST_TYPE": "mqtt",
+        "MQTT_BROKER": mqtt_broker.host,
+        "MQTT_PORT": str(mqtt_broker.port),
+        "MQTT_TOPIC": f"{topic}/events",
+        "CAPABILITY_TOPIC_PREFIX": f"{topic}/workers",
+        "WORKER_SUPPORTED_TASKS": "image_resize",
+    }
+    return settings
+
+
+def test_the_store_knows_which_workers_are_idle(
+    announcing: dict[str, str], store: httpx2.Client, tmp_path: Path
+) -> None:
+    assert capabilities_of(store) == {}
+    with started("worker_service.py", folder=tmp_path, **announcing) as worker:
+        wait_until(lambda: capabilities_of(store) == {"image_resize": 1}, within_seconds=30)
+        job_id = submitted(upload(store, "large.png", png((5000, 5000))))
+        wait_until(lambda: capabilities_of(store) == {"image_resize": 0}, within_seconds=30)
+        assert finished(store, job_id)["status"] == "completed"
+        wait_until(lambda: capabilities_of(store) == {"image_resize": 1})
+
+        worker.kill()
+        wait_until(lambda: capabilities_of(store) == {})
 
 
 @pytest.mark.parametrize("name", ["store_service.py", "worker_service.py"])

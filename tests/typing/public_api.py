@@ -1,6 +1,6 @@
 """The types that a user of the library sees; checked by basedpyright, never executed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +18,8 @@ from cl_server_shared import (
     ConfigError,
     Container,
     DatabaseError,
+    EventStream,
+    InOrder,
     InvalidJobError,
     InvalidPathError,
     JobEvent,
@@ -29,12 +31,15 @@ from cl_server_shared import (
     SavedJobFile,
     SchemaError,
     Settings,
+    WorkerStatus,
     running,
 )
 from cl_server_shared.clock import SystemClock
 from cl_server_shared.database import make_engine, make_session_factory, upgrade
 from cl_server_shared.events.memory import MemoryBroadcaster
-from cl_server_shared.events.none import NoneBroadcaster
+from cl_server_shared.events.memory_workers import MemoryWorkerRegistry
+from cl_server_shared.events.none import NoneBroadcaster, NonePresence
+from cl_server_shared.events.stream import events
 from cl_server_shared.jobs.asynchronous import AsyncJobRepository
 from cl_server_shared.jobs.leases import LeaseKeeper
 from cl_server_shared.jobs.parts import RepositoryParts
@@ -49,7 +54,9 @@ from cl_server_shared.protocols import (
     JobRecordUpdateLike,
     JobRepository,
     JobStorage,
+    Presence,
     Subscription,
+    WorkerRegistry,
 )
 
 # Settings
@@ -228,6 +235,19 @@ class OwnRepository(JobRepository):
         return False
 
 
+def waits_are_typed(jobs: JobManagement) -> None:
+    assert_type(jobs.wait_for_job("a", 5), JobRecord | None)
+    assert_type(jobs.watch_job("a"), Iterator[JobRecord])
+    assert_type(jobs.wait_for_work(["t"], None), bool)
+
+
+async def waits_on_an_event_loop_are_typed(jobs: AsyncJobRepository) -> None:
+    assert_type(await jobs.wait_for_job("a", None), JobRecord | None)
+    assert_type(await jobs.wait_for_work(["t"], 0.5), bool)
+    async for job in jobs.watch_job("a", 5):
+        assert_type(job, JobRecord)
+
+
 def every_provider_is_typed(container: Container) -> None:
     assert_type(container.settings(), Settings)
     assert_type(container.clock(), Clock)
@@ -236,6 +256,9 @@ def every_provider_is_typed(container: Container) -> None:
     assert_type(container.engine(), Engine)
     assert_type(container.session_factory(), sessionmaker[Session])
     assert_type(container.broadcaster(), Broadcaster)
+    assert_type(container.worker_presence(), Presence)
+    assert_type(container.worker_registry(), WorkerRegistry)
+    assert_type(container.memory_workers(), MemoryWorkerRegistry)
     assert_type(container.leases(), LeaseKeeper)
     assert_type(container.repository_parts(), RepositoryParts)
     assert_type(container.job_repository(), JobManagement)
@@ -256,6 +279,8 @@ def every_provider_is_swapped_in_one_line(
         Container(engine=providers.Object(engine)),
         Container(session_factory=providers.Object(make_session_factory(engine))),
         Container(broadcaster=providers.Object(MemoryBroadcaster())),
+        Container(worker_presence=providers.Object(NonePresence())),
+        Container(worker_registry=providers.Object(MemoryWorkerRegistry())),
         Container(leases=providers.Object(LeaseKeeper(lease_seconds=5, clock=clock))),
         Container(job_repository=providers.Object(jobs)),
         Container(async_job_repository=providers.Object(AsyncJobRepository(jobs))),
@@ -280,6 +305,28 @@ async def an_asynchronous_block_gives_the_container() -> None:
 def events_are_typed(broadcaster: Broadcaster, told: Callable[[JobEvent], None]) -> None:
     assert_type(broadcaster.subscribe(told), Subscription)
     assert_type(MemoryBroadcaster().published, tuple[JobEvent, ...])
+
+
+def a_callback_in_order_is_a_callback(
+    broadcaster: Broadcaster, told: Callable[[JobEvent], None]
+) -> None:
+    assert_type(broadcaster.subscribe(InOrder(told)), Subscription)
+    InOrder(told, wait_ms="long")  # pyright: ignore[reportArgumentType]
+
+
+async def events_are_read_with_their_type(broadcaster: Broadcaster) -> None:
+    async with events(broadcaster, in_order=True) as stream:
+        assert_type(stream, EventStream)
+        async for event in stream:
+            assert_type(event, JobEvent)
+    events(broadcaster, "topic", 5)  # pyright: ignore[reportCallIssue]
+
+
+def workers_are_typed(presence: Presence, registry: WorkerRegistry) -> None:
+    with presence as entered:
+        assert_type(entered, Presence)
+    assert_type(registry.workers(), tuple[WorkerStatus, ...])
+    assert_type(registry.capabilities(), dict[str, int])
 
 
 def clocks_and_broadcasters_fit_their_ports() -> tuple[Clock, Sequence[Broadcaster]]:

@@ -8,12 +8,14 @@ import pytest
 from cl_server_shared.errors import InvalidJobError
 from cl_server_shared.jobs.checks import (
     checked_change,
+    checked_each,
     checked_record,
     checked_task_types,
     checked_terms,
 )
 from cl_server_shared.jobs.lifecycle import Change
 from cl_server_shared.jobs.policy import JobPolicy
+from cl_server_shared.jobs.submission import checked_submission
 from cl_server_shared.models import JobRecord, JobRecordUpdate, JobStatus
 
 POLICY = JobPolicy(max_retries=3, json_max_bytes=100)
@@ -143,6 +145,14 @@ def test_json_that_is_too_long_is_refused_with_its_length_and_a_way_out() -> Non
         match=r"output takes 108 bytes of JSON, more than JOB_JSON_MAX_BYTES=100: store it as a",
     ):
         checked_change(update, POLICY)
+
+
+def test_a_record_of_a_batch_whose_params_are_too_long_is_named_by_its_position() -> None:
+    short = JobRecord(job_id="short", task_type="t")
+    long = JobRecord(job_id="long", task_type="t", params={"a": "x" * 100})
+
+    with pytest.raises(InvalidJobError, match="at position 1: params takes 108 bytes"):
+        checked_each([short, long], lambda job: checked_submission(job, POLICY))
 
 
 def test_terms_have_defaults() -> None:

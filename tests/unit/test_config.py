@@ -51,6 +51,10 @@ def test_defaults_are_those_that_services_know(tmp_path: Path) -> None:
         "BROADCAST_TYPE": "mqtt",
         "MQTT_BROKER": "localhost",
         "MQTT_PORT": 1883,
+        "MQTT_USERNAME": None,
+        "MQTT_PASSWORD": None,
+        "MQTT_TLS": False,
+        "MQTT_CA_FILE": None,
         "MQTT_TOPIC": "inference/events",
         "MQTT_HEARTBEAT_INTERVAL": 30,
         "CAPABILITY_TOPIC_PREFIX": "inference/workers",
@@ -136,6 +140,7 @@ def test_values_are_read_as_people_write_them(monkeypatch: pytest.MonkeyPatch) -
         ("MQTT_PORT", "65536", "less than or equal to 65535"),
         ("BROADCAST_TYPE", "carrier pigeon", "'mqtt', 'memory' or 'none'"),
         ("MQTT_TOPIC", "jobs/#", "without +, # and NUL"),
+        ("MQTT_CA_FILE", "/no/such/file", "needs MQTT_TLS=true: set it, or unset the file"),
         ("WORKER_POLL_INTERVAL", "nan", "finite"),
         ("WORKER_POLL_INTERVAL", "0", "greater than 0"),
         ("JOB_LEASE_SECONDS", "0.5", "greater than or equal to 1"),
@@ -157,6 +162,54 @@ def test_a_wrong_value_is_told_with_its_variable_and_what_is_allowed(
     assert str(refused.value).startswith(f"{name}={value!r} is not allowed: ")
     assert allowed in str(refused.value)
     assert str(refused.value).count(" is not allowed") == 1
+
+
+@pytest.mark.parametrize("path", ["/no/such/file", "/"])
+def test_a_ca_file_must_be_a_readable_file(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setenv("MQTT_TLS", "true")
+    monkeypatch.setenv("MQTT_CA_FILE", path)
+
+    with pytest.raises(ConfigError) as refused:
+        load_settings()
+
+    assert str(refused.value) == (
+        f"MQTT_CA_FILE={path!r} is not allowed: must be an existing file that this user may read"
+    )
+
+
+def test_a_password_without_a_username_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MQTT_PASSWORD", "hunter2")
+
+    with pytest.raises(ConfigError) as refused:
+        load_settings()
+
+    assert str(refused.value) == (
+        "MQTT_PASSWORD=(hidden) is not allowed: needs MQTT_USERNAME: set it, or unset the password"
+    )
+    assert "hunter2" not in f"{refused.value.__cause__}"
+
+
+def test_login_and_tls_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ca_file = tmp_path / "ca.pem"
+    ca_file.touch()
+    written = {
+        "MQTT_USERNAME": "ada",
+        "MQTT_PASSWORD": "hunter2",
+        "MQTT_TLS": "1",
+        "MQTT_CA_FILE": str(ca_file),
+    }
+    for name, value in written.items():
+        monkeypatch.setenv(name, value)
+
+    settings = load_settings()
+    assert settings.MQTT_USERNAME == "ada"
+    assert settings.MQTT_TLS is True
+    assert Path(settings.MQTT_CA_FILE or "") == ca_file
+    assert settings.MQTT_PASSWORD is not None
+    assert settings.MQTT_PASSWORD.get_secret_value() == "hunter2"
+    assert "hunter2" not in repr(settings)
 
 
 def test_a_missing_base_folder_is_told_as_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

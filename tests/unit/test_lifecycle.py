@@ -41,8 +41,7 @@ WAITING = JobState(
     attempts=AttemptLog(),
     event_seq=1,
 )
-RUNNING = replace(
-    WAITING,
+RUNNING = WAITING._replace(
     status=JobStatus.processing,
     started_at=1_000,
     lease_expires_at=31_000,
@@ -69,7 +68,7 @@ def test_failing_is_total(
     state: JobState, reported: Report, retry_count: int, max_retries: int
 ) -> None:
     """Counters have no CHECK, and other code writes them."""
-    odd = replace(state, retry_count=retry_count, max_retries=max_retries)
+    odd = state._replace(retry_count=retry_count, max_retries=max_retries)
     by_claimer = replace(reported, held_claim=state.claim_number)
     failure = Change(status=JobStatus.error, error_message="boom")
 
@@ -187,8 +186,7 @@ def test_a_claimers_completion_takes_over_progress_and_output() -> None:
 
     after = applied(lifecycle.update(RUNNING, change, report(1)))
 
-    assert after == replace(
-        RUNNING,
+    assert after == RUNNING._replace(
         status=JobStatus.completed,
         progress=100,
         output='{"a":1}',
@@ -203,8 +201,7 @@ def test_a_claimers_error_is_tried_again_after_a_delay() -> None:
     after = applied(lifecycle.update(RUNNING, change, report(1, jitter=0.25)))
 
     logged = Attempt(attempt=1, worker="w", started_at=1_000, ended_at=5_000, error="boom")
-    assert after == replace(
-        WAITING,
+    assert after == WAITING._replace(
         available_at=5_250,
         claim_number=2,
         retry_count=1,
@@ -218,7 +215,7 @@ def test_a_claimers_error_is_tried_again_after_a_delay() -> None:
 def test_an_error_is_final_when_tries_are_used_up_or_nobody_tried(
     held_claim: int | None, retry_count: int
 ) -> None:
-    state = replace(RUNNING, retry_count=retry_count)
+    state = RUNNING._replace(retry_count=retry_count)
     change = Change(status=JobStatus.error, error_message="boom")
 
     after = applied(lifecycle.update(state, change, report(held_claim)))
@@ -242,14 +239,14 @@ def test_an_error_without_a_message_gets_one() -> None:
 def test_a_waiting_job_can_be_taken_up_by_hand_and_then_has_no_lease(
     started_at: int | None, kept: int
 ) -> None:
-    waiting = replace(WAITING, started_at=started_at)
+    waiting = WAITING._replace(started_at=started_at)
     change = Change(status=JobStatus.processing, progress=5)
 
     once = applied(lifecycle.update(waiting, change, report(now_ms=7)))
-    again = applied(lifecycle.update(once, replace(change, progress=6), report(now_ms=8)))
+    again = applied(lifecycle.update(once, change._replace(progress=6), report(now_ms=8)))
 
-    assert once == replace(WAITING, status=JobStatus.processing, progress=5, started_at=kept)
-    assert again == replace(once, progress=6)
+    assert once == WAITING._replace(status=JobStatus.processing, progress=5, started_at=kept)
+    assert again == once._replace(progress=6)
 
 
 def test_an_expired_lease_is_tried_again_at_once_and_logged() -> None:
@@ -265,7 +262,7 @@ def test_an_expired_lease_is_tried_again_at_once_and_logged() -> None:
 
 
 def test_a_job_that_killed_all_its_workers_ends_and_says_so() -> None:
-    after = applied(lifecycle.recover(replace(RUNNING, retry_count=3), now_ms=31_000))
+    after = applied(lifecycle.recover(RUNNING._replace(retry_count=3), now_ms=31_000))
 
     assert after.status is JobStatus.error
     assert after.error_message == "worker w stopped answering, and all 4 tries are used up"
@@ -286,7 +283,7 @@ def test_what_already_is_so_is_unchanged(state: JobState, change: Change) -> Non
 
 def test_reasons_of_refusals_name_both_sides() -> None:
     lost = lifecycle.update(RUNNING, Change(progress=5), report(7))
-    behind = lifecycle.update(replace(RUNNING, progress=9), Change(progress=5), report(1))
+    behind = lifecycle.update(RUNNING._replace(progress=9), Change(progress=5), report(1))
 
     assert isinstance(lost, Refused)
     assert lost.reason == "claim 7 was lost: the job is at claim 1"

@@ -62,6 +62,7 @@ BAD_NAMES: Final = (
     "space ",
     ".. ",
     "C:",
+    "0:",
     "c:evil",
     "CON",
     "con",

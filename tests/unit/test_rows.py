@@ -1,5 +1,7 @@
 """Rows as other code may have written them: nothing in them stops a reader."""
 
+import json
+from functools import partial
 from typing import Final
 
 import pytest
@@ -18,6 +20,7 @@ from cl_server_shared.jobs.rows import (
     record_of,
     state_of,
 )
+from cl_server_shared.jobs.submission import checked_submission
 from cl_server_shared.models import JobEvent, JobRecord, JobStatus
 
 GOOD: Final = JobRow(
@@ -40,6 +43,8 @@ GOOD: Final = JobRow(
     cancel_reason=None,
     attempts=None,
     event_seq=7,
+    created_at=1_700_000_000_000,
+    priority=0,
     id=1,
 )
 
@@ -87,6 +92,32 @@ def test_a_good_row_reads_as_its_state() -> None:
         attempts=AttemptLog(None),
         event_seq=7,
     )
+
+
+_JSON: Final = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+_TEXTS: Final = _JSON.map(json.dumps) | _JSON.map(partial(json.dumps, ensure_ascii=False))
+
+
+@given(
+    st.sampled_from(("job_id", "task_type", "status", "progress", "error_message")),
+    ANYTHING,
+    ANYTHING | _TEXTS,
+    ANYTHING | _TEXTS,
+)
+@example("error_message", "a\ud800", "{}", None)
+@example("job_id", "a\u200b", '{"a": "\\ud800"}', '{"a": 1e999}')
+def test_what_is_read_without_validating_would_be_valid(
+    column: str, value: object, params: object, output: object
+) -> None:
+    row = with_(**{"params": params, "output": output, column: value})
+    record = record_of(row)
+    if isinstance(record, JobRecord):
+        assert JobRecord.model_validate(record.model_dump()) == record
+        assert (json.loads(row.params) or {}) == record.params
 
 
 def test_jsons_null_as_the_original_wrote_it_is_no_output() -> None:
@@ -166,7 +197,7 @@ def test_an_unknown_status_is_final() -> None:
 def test_a_new_row_holds_its_record_as_compact_json() -> None:
     record = JobRecord(job_id="job", task_type="resize", params={"ü": [1, None]})
 
-    assert new_row(record, now_ms=5, policy=JobPolicy()) == {
+    assert new_row(checked_submission(record, JobPolicy()), now_ms=5) == {
         "job_id": "job",
         "task_type": "resize",
         "params": '{"\\u00fc":[1,null]}',
@@ -181,9 +212,8 @@ def test_a_new_row_holds_its_record_as_compact_json() -> None:
 
 @pytest.mark.parametrize("status", JobStatus)
 def test_a_job_that_is_added_as_done_is_completed_at_once(status: JobStatus) -> None:
-    row = new_row(
-        JobRecord(job_id="job", task_type="t", status=status), now_ms=5, policy=JobPolicy()
-    )
+    record = JobRecord(job_id="job", task_type="t", status=status)
+    row = new_row(checked_submission(record, JobPolicy()), now_ms=5)
 
     is_final = status in {JobStatus.completed, JobStatus.error}
     assert row["completed_at"] == (5 if is_final else None)
@@ -191,13 +221,13 @@ def test_a_job_that_is_added_as_done_is_completed_at_once(status: JobStatus) -> 
 
 def test_the_first_event_tells_the_new_row() -> None:
     record = JobRecord(job_id="job", task_type="t", status=JobStatus.processing, progress=7)
-    row = new_row(record, now_ms=5, policy=JobPolicy())
 
-    assert event_of_new(row) == JobEvent(
+    assert event_of_new(checked_submission(record, JobPolicy()), now_ms=5) == JobEvent(
         job_id="job",
         event_type=JobStatus.processing,
         timestamp=5,
         progress=7,
         task_type="t",
         seq=1,
+        created_at=5,
     )

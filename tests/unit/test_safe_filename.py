@@ -42,7 +42,7 @@ def test_a_safe_name_stays_as_it_is(filename: str | None) -> None:
 
 
 @given(
-    st.from_regex(r"\A[a-z]{1,8}( [a-z]{1,8})?(\.[a-z]{1,8}){0,2}\Z").map(lambda name: f"p{name}")
+    st.from_regex(r"\A[a-z]{1,8}( [a-z]{1,8})?(\.[a-z]{1,8}){0,2}\Z").map(lambda name: f"x{name}")
 )
 def test_an_ordinary_name_is_kept(filename: str) -> None:
     assert safe_filename(filename) == filename

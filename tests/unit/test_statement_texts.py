@@ -53,6 +53,7 @@ SELECT 'job' || n, 't' || (n % 7), '{}',
 FROM numbers;
 UPDATE jobs SET available_at = id WHERE status = 'queued' AND id % 100 = 0;
 UPDATE jobs SET status = 'processing', lease_expires_at = id WHERE id % 400 = 1;
+UPDATE jobs SET unannounced_at = id WHERE id % 200 = 7;
 """
 
 
@@ -91,6 +92,7 @@ def claim_of(number_of_types: int) -> dict[str, object]:
         "now": 5,
         "lease_expires_at": 9,
         "worker_id": "w",
+        "unannounced_at": 5,
     }
 
 
@@ -114,6 +116,8 @@ def test_a_claim_probes_the_waiting_line_once_per_type(
         (statements.DUE, ["ix_jobs_delayed", "ix_jobs_leased"]),
         (statements.EXPIRED, ["ix_jobs_leased"]),
         (statements.PROMOTE, ["ix_jobs_delayed"]),
+        (statements.FIRST_UNANNOUNCED, ["ix_jobs_unannounced"]),
+        (statements.ADOPT, ["PRIMARY KEY", "ix_jobs_unannounced"]),
         (statements.READ, ["ix_jobs_job_id"]),
         (statements.DELETE, ["ix_jobs_job_id"]),
         (statements.STORE, ["PRIMARY KEY"]),
@@ -136,6 +140,30 @@ def test_renewing_leases_reads_leased_or_named_jobs_only(connection: sqlite3.Con
 
     assert searched(plan) in (["ix_jobs_job_id"], ["ix_jobs_leased"])
     assert {step.split(" VIRTUAL")[0] for step in scanned_or_sorted(plan)} == {"SCAN claims"}
+
+
+def test_recording_what_was_announced_reads_the_named_jobs_only(
+    connection: sqlite3.Connection,
+) -> None:
+    announced = json.dumps([["job7", 7, 1], ["job207", 207, 1]])
+    plan = plan_of(connection, statements.RECORD_ANNOUNCED, {"announced": announced})
+
+    assert searched(plan) == ["PRIMARY KEY", "ix_jobs_job_id"]
+    assert {step.split(" VIRTUAL")[0] for step in scanned_or_sorted(plan)} == {"SCAN announced"}
+
+
+def test_waiting_for_jobs_reads_those_jobs_only(connection: sqlite3.Connection) -> None:
+    plan = plan_of(connection, statements.MARKS, {"names": json.dumps(["job1", "job2"])})
+
+    assert searched(plan) == ["ix_jobs_job_id"]
+    assert {step.split(" VIRTUAL")[0] for step in scanned_or_sorted(plan)} == {"SCAN names"}
+
+
+def test_waiting_for_work_probes_small_indexes_only(connection: sqlite3.Connection) -> None:
+    plan = plan_of(connection, statements.WORK, {"names": json.dumps(["t1", "t2"])})
+
+    assert sorted(searched(plan)) == ["ix_jobs_delayed", "ix_jobs_leased", "ix_jobs_waiting"]
+    assert {step.split(" VIRTUAL")[0] for step in scanned_or_sorted(plan)} == {"SCAN names"}
 
 
 def test_a_claim_takes_the_first_of_the_line(connection: sqlite3.Connection) -> None:

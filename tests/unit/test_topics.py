@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from paho.mqtt.client import topic_matches_sub
 
 from cl_server_shared.errors import ConfigError
-from cl_server_shared.events.topics import is_match, topic_filter, topic_name
+from cl_server_shared.events.topics import is_match, topic_filter, topic_level, topic_name
 
 _LEVELS: Final = st.lists(st.sampled_from(["", "a", "b", "$s"]), min_size=1, max_size=4)
 _TOPICS: Final = _LEVELS.map("/".join).filter(bool)
@@ -63,3 +63,14 @@ def test_a_filter_that_no_broker_takes_is_refused_by_its_name(listened: str) -> 
         topic_filter(listened)
 
     assert repr(listened) in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["", "a+b", "#", "a/b", "/", "a\0b", "\ud800", "x" * 65_536])
+def test_what_cannot_be_one_level_of_a_topic_is_refused(value: str) -> None:
+    with pytest.raises(ConfigError, match="no level of an MQTT topic: it "):
+        topic_level(value)
+
+
+@pytest.mark.parametrize("value", ["worker-1", "host.example:7", "Ärger im Büro", "$x"])
+def test_a_level_of_a_topic_is_returned_as_it_is(value: str) -> None:
+    assert topic_level(value) == value

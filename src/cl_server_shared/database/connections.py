@@ -5,7 +5,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol, final, override
+from typing import Literal, Protocol, final, override
 from weakref import ref
 
 from sqlalchemy import Engine
@@ -19,8 +19,6 @@ from sqlalchemy.pool import (
 )
 
 from cl_server_shared.errors import DatabaseError
-
-_UNBOUNDED: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +46,21 @@ class Connections(Protocol):
         """Commit what `begin` began."""
         ...
 
+    @property
+    def can_undo(self) -> bool:
+        """Tell whether a transaction holds nothing but what was done since `begin`."""
+        ...
+
+    def undo(self, connection: DBAPIConnection) -> None:
+        """Undo what was done since `begin`, and begin again; only where `can_undo`."""
+        ...
+
     def release(self, connection: DBAPIConnection) -> None:
         """Take back a connection whose statements went well and are committed."""
+        ...
+
+    def give_back(self, connection: DBAPIConnection) -> None:
+        """Take back a connection that was only read from."""
         ...
 
     def discard(self, connection: DBAPIConnection) -> None:
@@ -62,6 +73,10 @@ class Connections(Protocol):
 
     def close(self) -> None:
         """Close what is not lent."""
+        ...
+
+    def before_pool_closes(self, connection: DBAPIConnection) -> None:
+        """Let the pool close a connection of its own."""
         ...
 
 
@@ -85,9 +100,10 @@ class PrivateConnections(Connections):
         self._engine = ref(engine)
         self._options = options
         self._idle: deque[DBAPIConnection] = deque()
-        self._places = threading.BoundedSemaphore(_most_connections(engine))
+        most = _most_connections(engine)
+        self._places = _AnyNumber() if most is None else threading.BoundedSemaphore(most)
         self._reads_any_text = False
-        self._kept = 0 if isinstance(engine.pool, NullPool) else _UNBOUNDED
+        self._keeps_idle = not isinstance(engine.pool, NullPool)
 
     @override
     def acquire(self) -> DBAPIConnection:
@@ -108,13 +124,27 @@ class PrivateConnections(Connections):
     def commit(self, connection: DBAPIConnection) -> None:
         _execute(connection, "COMMIT")
 
+    @property
+    @override
+    def can_undo(self) -> bool:
+        return True
+
+    @override
+    def undo(self, connection: DBAPIConnection) -> None:
+        _execute(connection, "ROLLBACK")
+        self.begin(connection)
+
     @override
     def release(self, connection: DBAPIConnection) -> None:
-        if len(self._idle) < self._kept:
+        if self._keeps_idle:
             self._idle.append(connection)
         else:
             connection.close()
         self._places.release()
+
+    @override
+    def give_back(self, connection: DBAPIConnection) -> None:
+        self.release(connection)
 
     @override
     def discard(self, connection: DBAPIConnection) -> None:
@@ -134,6 +164,10 @@ class PrivateConnections(Connections):
     def close(self) -> None:
         while self._idle:
             self._idle.pop().close()
+
+    @override
+    def before_pool_closes(self, connection: DBAPIConnection) -> None:
+        """Do nothing: what is lent here is none of the pool's."""
 
     def _open_or_give_up_place(self) -> DBAPIConnection:
         try:
@@ -165,7 +199,7 @@ class SharedConnection(Connections):
 
     def __init__(self, engine: Engine) -> None:
         self._engine = ref(engine)
-        self._turn = threading.Lock()
+        self._turn = threading.RLock()
         # Kept, because giving it back would roll back what a caller's session has begun on it.
         self._lent: PoolProxiedConnection | None = None
         self._only_thread = (
@@ -198,6 +232,16 @@ class SharedConnection(Connections):
     def commit(self, connection: DBAPIConnection) -> None:
         connection.commit()
 
+    @property
+    @override
+    def can_undo(self) -> bool:
+        """False: a caller's session may have begun something on this connection."""
+        return False
+
+    @override
+    def undo(self, connection: DBAPIConnection) -> None:
+        """Do nothing."""
+
     @override
     def release(self, connection: DBAPIConnection) -> None:
         """Commit a single statement, for which nothing was begun, and let the next caller in."""
@@ -205,6 +249,11 @@ class SharedConnection(Connections):
             connection.commit()
         finally:
             self._turn.release()
+
+    @override
+    def give_back(self, connection: DBAPIConnection) -> None:
+        """Let the next caller in, and leave open what a caller's session may have begun."""
+        self._turn.release()
 
     @override
     def discard(self, connection: DBAPIConnection) -> None:
@@ -225,6 +274,28 @@ class SharedConnection(Connections):
         if self._lent is not None:
             self._lent.close()
             self._lent = None
+
+    @override
+    def before_pool_closes(self, connection: DBAPIConnection) -> None:
+        """Close it between two statements; the pool closes it once more, which is harmless.
+
+        Python's sqlite3 ends the process when a connection is closed while another thread runs a
+        statement on it (seen with CPython 3.12.1).
+        """
+        with self._turn:
+            connection.close()
+
+
+def open_beside(engine: Engine) -> DBAPIConnection:
+    """Open a connection in autocommit mode that is none of the pool's, nor counted by it.
+
+    It is made as the pool makes its own, with the engine's events and arguments.
+    """
+    lent = engine.pool.recreate().connect()
+    connection = _raw(lent)
+    lent.detach()
+    engine.dialect.set_isolation_level(connection, "AUTOCOMMIT")
+    return connection
 
 
 def living(engine: ref[Engine]) -> Engine:
@@ -251,12 +322,23 @@ def _execute(connection: DBAPIConnection, sql: str) -> None:
     cursor.close()
 
 
-def _most_connections(engine: Engine) -> int:
+@final
+class _AnyNumber:
+    """Stands where a semaphore would, which costs each statement 1 us, and limits nothing."""
+
+    def acquire(self) -> None:
+        """Do nothing."""
+
+    def release(self) -> None:
+        """Do nothing."""
+
+
+def _most_connections(engine: Engine) -> int | None:
     pool = engine.pool
     if engine.dialect.name == "sqlite" or not isinstance(pool, QueuePool):
-        return _UNBOUNDED
+        return None
     overflow = pool._max_overflow  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # not told otherwise
-    return _UNBOUNDED if overflow < 0 or pool.size() == 0 else pool.size() + overflow
+    return None if overflow < 0 or pool.size() == 0 else pool.size() + overflow
 
 
 def _read_any_text(connection: DBAPIConnection) -> None:

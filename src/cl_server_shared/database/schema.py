@@ -61,6 +61,7 @@ def _jobs_table() -> Table:
         Column("cancel_reason", Text),
         Column("attempts", Text),
         Column("event_seq", BigInteger, nullable=False, server_default=text("0")),
+        Column("unannounced_at", BigInteger),
     ):
         jobs.append_column(column)
     return jobs
@@ -76,6 +77,7 @@ _OWN_COLUMNS: Final = tuple(c for c in JOBS.columns if c.name not in _MAPPED.col
 
 _waiting = and_(JOBS.c.status == QUEUED, JOBS.c.available_at.is_(None))
 _delayed = and_(JOBS.c.status == QUEUED, JOBS.c.available_at.is_not(None))
+_unannounced = JOBS.c.unannounced_at.is_not(None)
 _leased = and_(JOBS.c.status == PROCESSING, JOBS.c.lease_expires_at.is_not(None))
 
 # The status stands in each index too: without statistics SQLite would rather use a service's own
@@ -102,6 +104,12 @@ _OWN_INDEXES: Final = (
         JOBS.c.lease_expires_at,
         sqlite_where=_leased,
         postgresql_where=_leased,
+    ),
+    Index(
+        "ix_jobs_unannounced",
+        JOBS.c.unannounced_at,
+        sqlite_where=_unannounced,
+        postgresql_where=_unannounced,
     ),
 )
 

@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -11,13 +11,33 @@ _LOG: Final = logging.getLogger(__name__)
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)  # frozen would cost a publisher as much as all the rest
 class Message:
-    """A payload to publish with QoS 1; *on_ack* is called once the broker has acknowledged it."""
+    """A payload to publish with QoS 1, or what makes it when its turn has come.
+
+    *on_settled* is told whether the broker acknowledged it; False also when it gave way to others.
+    With *is_retained* the broker keeps it for later subscribers; *properties* are user properties
+    (MQTT 5.0, section 3.3.2.3.7).
+    """
 
     topic: str
-    payload: bytes
-    on_ack: Callable[[], object] | None = None
+    payload: bytes | Callable[[], bytes]
+    on_settled: Callable[[bool], object] | None = None
+    is_retained: bool = False
+    properties: Mapping[str, str] | None = None
+
+    def rendered(self) -> bytes:
+        """Return the payload."""
+        return self.payload if isinstance(self.payload, bytes) else self.payload()
+
+    def tell(self, *, is_delivered: bool) -> None:
+        """Tell the publisher what became of this message; what that raises is logged."""
+        if self.on_settled is None:
+            return
+        try:
+            self.on_settled(is_delivered)
+        except Exception:  # noqa: BLE001  # anybody's function: what it raises is logged
+            _LOG.exception("What follows the end of a message on %r failed", self.topic)
 
 
 @final
@@ -46,12 +66,15 @@ class Backlog:
 
     def put(self, message: Message) -> None:
         """Add a message at the end."""
+        oldest: Message | None = None
         with self._lock:
             if len(self._waiting) >= self.capacity:
-                self._waiting.popleft()
+                oldest = self._waiting.popleft()
                 self._dropped += 1
                 self._report_full()
             self._waiting.append(message)
+        if oldest is not None:
+            oldest.tell(is_delivered=False)
 
     def take(self) -> Message | None:
         """Return the oldest message, in flight until it is settled; None if there is none."""
@@ -65,12 +88,7 @@ class Backlog:
         """Take a message out of flight, and tell its publisher if it was delivered."""
         with self._lock:
             self._in_flight = max(0, self._in_flight - 1)  # 0 already if it was abandoned
-        if not is_delivered or message.on_ack is None:
-            return
-        try:
-            message.on_ack()
-        except Exception:  # noqa: BLE001  # anybody's function: what it raises is logged
-            _LOG.exception("What follows the delivery of a message on %r failed", message.topic)
+        message.tell(is_delivered=is_delivered)
 
     def abandon(self) -> None:
         """Drop what was not acknowledged, and say how much it was."""

@@ -4,23 +4,24 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, final, override
 
-from cl_server_shared.errors import ClServerError, ConfigError
+from cl_server_shared.errors import ClServerError
+from cl_server_shared.events.delivery import Delivery
+from cl_server_shared.events.mqtt_broker import Broker, Security
 from cl_server_shared.events.mqtt_connection import Connection
-from cl_server_shared.events.mqtt_loop import Broker
 from cl_server_shared.events.payload import decode_event, encode_event
+from cl_server_shared.events.ranges import require_range
 from cl_server_shared.events.topics import topic_filter, topic_name
 from cl_server_shared.models import JobEvent
-from cl_server_shared.protocols import Broadcaster, Subscription
+from cl_server_shared.protocols import ConfirmingBroadcaster, Subscription
 
 _LOG: Final = logging.getLogger(__name__)
 
-_MAX_PORT = 65_535
-
 
 @final
-class MqttBroadcaster(Broadcaster):
+class MqttBroadcaster(ConfirmingBroadcaster):
     """Publishes events with QoS 1, not retained, over one MQTT 5 connection of its own.
 
     Constructing it opens nothing; the first `publish` or `subscribe` starts a thread that connects
@@ -38,12 +39,13 @@ class MqttBroadcaster(Broadcaster):
         max_queued_events: how many events may wait for the broker.
         keepalive_seconds: how long the broker may be silent before it is asked for a sign of life,
             and how long it then has to answer, 1-65535.
+        security: login and TLS, none unless given.
 
     Raises:
         ConfigError: an argument is outside what is allowed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # most have defaults, and a name at the call
         self,
         host: str,
         port: int,
@@ -51,14 +53,11 @@ class MqttBroadcaster(Broadcaster):
         *,
         max_queued_events: int = 10_000,
         keepalive_seconds: int = 15,
+        security: Security | None = None,
     ) -> None:
-        if not host:
-            raise ConfigError("the MQTT broker's host is empty: give its name or address")
-        _require(1, "MQTT port", port, _MAX_PORT)
-        _require(1, "keepalive_seconds", keepalive_seconds, _MAX_PORT)
-        _require(1, "max_queued_events", max_queued_events, None)
+        require_range("max_queued_events", max_queued_events, 1)
         self._topic = topic_name(topic)
-        self._broker = Broker(host, port, keepalive_seconds)
+        self._broker = Broker(host, port, keepalive_seconds, security or Security())
         self._max_queued_events = max_queued_events
         self._is_closed = False
         self._connections: dict[int, Connection] = {}
@@ -70,9 +69,11 @@ class MqttBroadcaster(Broadcaster):
 
     @override
     def publish(self, event: JobEvent) -> None:
-        payload = encode_event(event)
-        if self._is_closed or not self._connection().publish(self._topic, payload):
-            _LOG.warning("Published after close, dropped: %r", event)
+        self._hand_over(event, None)
+
+    @override
+    def publish_confirmed(self, event: JobEvent, on_settled: Callable[[bool], object]) -> None:
+        self._hand_over(event, on_settled)
 
     @override
     def subscribe(
@@ -97,6 +98,11 @@ class MqttBroadcaster(Broadcaster):
         self._is_closed = True
         self._connection().close()
 
+    def _hand_over(self, event: JobEvent, on_settled: Callable[[bool], object] | None) -> None:
+        payload = partial(encode_event, event)
+        if self._is_closed or not self._connection().publish(self._topic, payload, on_settled):
+            _LOG.warning("Published after close, dropped: %r", event)
+
     def _connection(self) -> Connection:
         """Return this process's connection; no lock, which a fork could find locked."""
         pid = os.getpid()
@@ -116,17 +122,11 @@ class _EventReader:
     callback: Callable[[JobEvent], object]
     has_warned: bool = False
 
-    def __call__(self, payload: bytes) -> None:
-        event = decode_event(payload)
+    def __call__(self, delivery: Delivery) -> None:
+        event = decode_event(delivery.payload)
         if isinstance(event, JobEvent):
             self.callback(event)
             return
         level = logging.DEBUG if self.has_warned else logging.WARNING
         self.has_warned = True
         _LOG.log(level, "Passed over on %r, no event: %s", self.topic_filter, event.reason)
-
-
-def _require(lowest: int, name: str, value: int, highest: int | None) -> None:
-    if value < lowest or (highest is not None and value > highest):
-        allowed = f"{lowest} or more" if highest is None else f"{lowest}-{highest}"
-        raise ConfigError(f"{name} is {value}: allowed is {allowed}")

@@ -8,13 +8,16 @@ from collections.abc import Callable
 from typing import Final, final
 
 from cl_server_shared.errors import ClServerError
+from cl_server_shared.events.announcement import Announcement
 from cl_server_shared.events.backlog import Backlog, Message
-from cl_server_shared.events.mqtt_loop import Broker, NetworkLoop
+from cl_server_shared.events.delivery import Delivery
+from cl_server_shared.events.mqtt_broker import Broker
+from cl_server_shared.events.mqtt_loop import NetworkLoop
 from cl_server_shared.events.subscriptions import CallbackSubscription, Subscriptions
 
 _LOG: Final = logging.getLogger(__name__)
 
-_DRAIN_SECONDS = 2.0
+_DRAIN_SECONDS = 0.9  # a process shall be gone within 2 s, and its presence ends too
 
 
 @final
@@ -22,14 +25,23 @@ class Connection:
     """Publishes with QoS 1 and subscribes, in the background, for the process that made it.
 
     Thread and socket are made at the first use; a clean exit of the interpreter closes it.
-    Payloads are bytes: what they mean is the caller's affair.
+    Payloads are bytes: what they mean is the caller's affair. An *announcement* speaks for the
+    connection itself, from `start` on. `close` waits *drain_seconds* for acknowledgements at most.
     """
 
-    def __init__(self, broker: Broker, max_waiting: int) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        max_waiting: int,
+        announcement: Announcement | None = None,
+        drain_seconds: float = _DRAIN_SECONDS,
+    ) -> None:
         self.pid = os.getpid()
         self._broker = broker
+        self._announcement = announcement
+        self._drain_seconds = drain_seconds
         self._backlog = Backlog(max_waiting)
-        self._subscriptions: Subscriptions[bytes] = Subscriptions(on_change=self._wake)
+        self._subscriptions: Subscriptions[Delivery] = Subscriptions(on_change=self._wake)
         self._loop: NetworkLoop | None = None
         self._is_closed = False
         self._lock = threading.RLock()  # a signal handler may publish while its thread is in here
@@ -40,24 +52,31 @@ class Connection:
         return self._backlog.dropped
 
     def publish(
-        self, topic: str, payload: bytes, on_ack: Callable[[], object] | None = None
+        self,
+        topic: str,
+        payload: bytes | Callable[[], bytes],
+        on_settled: Callable[[bool], object] | None = None,
     ) -> bool:
         """Hand a message over at once; False: the connection is closed.
 
-        *on_ack* is called in the network thread once the broker has acknowledged the message.
+        A *payload* that is yet to be made is made in the network thread; it must not fail.
+
+        *on_settled* is told whether the broker acknowledged the message, unless `close` comes
+        first: in the network thread, or in that of a publisher for whom an older one gave way.
         """
         with self._lock:
             if self._is_closed:
                 return False
-            self._backlog.put(Message(topic, payload, on_ack))
-            self._start()
+            self._backlog.put(Message(topic, payload, on_settled))
+            if self._loop is None:
+                self._start()
         self._wake()
         return True
 
     def subscribe(
-        self, topic_filter: str, callback: Callable[[bytes], object]
-    ) -> CallbackSubscription[bytes]:
-        """Call *callback* with each payload, in the network thread, after every reconnect too.
+        self, topic_filter: str, callback: Callable[[Delivery], object]
+    ) -> CallbackSubscription[Delivery]:
+        """Call *callback* with each message, in the network thread, after every reconnect too.
 
         Raises:
             ClServerError: the connection is closed.
@@ -69,21 +88,30 @@ class Connection:
             self._start()
         return subscription
 
+    def start(self) -> None:
+        """Have the network thread look at what is to be said, and start it if it does not run."""
+        if os.getpid() != self.pid:
+            return  # a fork says nothing of its parent's connection
+        with self._lock:
+            if not self._is_closed:
+                self._start()
+        self._wake()
+
     def close(self) -> None:
-        """Wait at most 2 s for acknowledgements, then disconnect; harmless when repeated."""
+        """Wait for acknowledgements, then disconnect; harmless when repeated."""
         if os.getpid() != self.pid:
             return  # a fork is ending: the connection is its parent's
         with self._lock:
             self._is_closed = True
             loop = self._loop
         if loop is not None:
-            loop.stop(_DRAIN_SECONDS)
+            loop.stop(self._drain_seconds)
             atexit.unregister(self.close)
 
     def _start(self) -> None:
         if self._loop is not None:
             return
-        loop = NetworkLoop(self._broker, self._backlog, self._subscriptions)
+        loop = NetworkLoop(self._broker, self._backlog, self._subscriptions, self._announcement)
         try:
             loop.start()
         except RuntimeError as error:
@@ -94,5 +122,5 @@ class Connection:
         atexit.register(self.close)
 
     def _wake(self) -> None:
-        if self._loop is not None and os.getpid() == self.pid:
+        if self._loop is not None:
             self._loop.wake()

@@ -5,15 +5,20 @@ import logging
 import random
 import selectors
 import socket
+import ssl
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final, final, override
 
+from cl_server_shared.events.announcement import Announcement
 from cl_server_shared.events.backlog import Backlog
+from cl_server_shared.events.delivery import Delivery
+from cl_server_shared.events.mqtt_broker import Broker
+from cl_server_shared.events.mqtt_link import Link
 from cl_server_shared.events.mqtt_session import Session
 from cl_server_shared.events.subscriptions import Subscriptions
+from cl_server_shared.forking import AfterFork, renew_after_fork
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -21,25 +26,12 @@ _TICK_SECONDS = 1.0  # paho wants its turn about once a second, for the keep-ali
 _MIN_DELAY_SECONDS = 0.1
 _MAX_DELAY_SECONDS = 5.0
 _STABLE_SECONDS = 0.2  # a broker that takes a connection and ends it at once is not back
-_LEAVE_SECONDS = 0.3
+_LEAVE_SECONDS = 0.2
+_GATHER_SECONDS = 0.002
 
 
 @final
-@dataclass(frozen=True, slots=True)
-class Broker:
-    """Where the broker is, and after how many seconds without a sign of it it counts as away."""
-
-    host: str
-    port: int
-    keepalive_seconds: int
-
-    @override
-    def __str__(self) -> str:
-        return f"MQTT broker {self.host}:{self.port}"
-
-
-@final
-class NetworkLoop:
+class NetworkLoop(AfterFork):
     """A thread that connects, serves the connection, and connects again, until it is stopped.
 
     The paho client lives in local variables of that thread: no publisher waits for a lock of
@@ -49,20 +41,30 @@ class NetworkLoop:
     """
 
     def __init__(
-        self, broker: Broker, backlog: Backlog, subscriptions: Subscriptions[bytes]
+        self,
+        broker: Broker,
+        backlog: Backlog,
+        subscriptions: Subscriptions[Delivery],
+        announcement: Announcement | None = None,
     ) -> None:
         self._broker = broker
         self._backlog = backlog
         self._subscriptions = subscriptions
-        self._is_up: bool | None = None
+        self._announcement = announcement
         self._delay_seconds = _MIN_DELAY_SECONDS
         self._stopping = threading.Event()
+        self._link = Link(broker, backlog, self._stopping)
+        self._served: socket.socket | None = None
         self._stop_at = 0.0
-        self._waking = threading.RLock()  # a signal handler may publish while its thread is in here
+        self._has_ended = False
+        self._waking = threading.Lock()
+        self._wanted = threading.Lock()  # free while somebody wants the thread to look
+        self._wanted.acquire()
         self._waker, self._woken = socket.socketpair()
         self._waker.settimeout(0)
         self._woken.settimeout(0)
         self._thread = threading.Thread(target=self._run, name=str(broker), daemon=True)
+        self._alarm = threading.Thread(target=self._ring, name=f"{broker} alarm", daemon=True)
 
     def start(self) -> None:
         """Start the thread.
@@ -70,14 +72,34 @@ class NetworkLoop:
         Raises:
             RuntimeError: the system or an interpreter that is ending gives no more threads.
         """
+        renew_after_fork(self)
         codecs.lookup("idna")  # else imported while connecting, and left in halves by a fork then
-        self._thread.start()
+        self._alarm.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._end_alarm()
+            raise
 
     def wake(self) -> None:
-        """Have the thread look at the backlog and the subscriptions."""
-        # Full: it is awake already; closed: it has ended, which the lock keeps from happening here.
-        with suppress(OSError), self._waking:
-            self._waker.send(b"\0")
+        """Have the thread look at the backlog and the subscriptions, in a moment.
+
+        A publisher only frees a lock. Writing to the socket that wakes a selector lets go of the
+        interpreter's lock, and the woken thread keeps it: that costs 50 us. So another thread does
+        it, and gathers what comes within 2 ms.
+        """
+        with suppress(RuntimeError):  # it is free already
+            self._wanted.release()
+
+    def _ring(self) -> None:
+        while True:
+            self._wanted.acquire()
+            with self._waking:
+                if self._has_ended:
+                    return
+                with suppress(OSError):  # full: the thread is awake already
+                    self._waker.send(b"\0")
+            time.sleep(_GATHER_SECONDS)
 
     def stop(self, within_seconds: float) -> None:
         """End the thread once all is acknowledged, after *within_seconds* at the latest.
@@ -86,16 +108,29 @@ class NetworkLoop:
         """
         if not self._stopping.is_set():
             self._stop_at = time.monotonic() + within_seconds
+            if self._announcement is not None:
+                self._announcement.end()
             self._stopping.set()
             self.wake()
         if self._thread is threading.current_thread():
             return  # a subscriber closes: the thread ends after it
-        drain_seconds = within_seconds if self._backlog.unacknowledged else 0
-        self._thread.join(drain_seconds + _LEAVE_SECONDS)
+        drain_seconds = 0 if self._is_drained() else within_seconds
+        left_seconds = self._stop_at + _LEAVE_SECONDS - time.monotonic()  # less when repeated
+        self._thread.join(max(0, min(drain_seconds + _LEAVE_SECONDS, left_seconds)))
+        if not self._thread.is_alive():
+            self._alarm.join()
         self._backlog.abandon()
 
+    @override
+    def after_fork(self) -> None:
+        """Let go of the connection, else the broker would think it alive when the parent dies."""
+        if self._served is not None:
+            self._served.close()
+
     def _run(self) -> None:
-        session = Session(self._backlog, self._subscriptions, self._came_up, self._went_down)
+        session = Session(
+            self._broker, self._backlog, self._subscriptions, self._announcement, self._link
+        )
         while not self._is_finished():
             started = time.monotonic()
             self._connect_and_serve(session)
@@ -104,25 +139,32 @@ class NetworkLoop:
             self._pause()
         session.end()
         self._backlog.abandon()
+        self._end_alarm()
+
+    def _end_alarm(self) -> None:
         with self._waking:
+            self._has_ended = True
             self._waker.close()
             self._woken.close()
+        self.wake()
 
     def _connect_and_serve(self, session: Session) -> None:
-        host, port = self._broker.host, self._broker.port
         try:
-            session.client.connect(host, port, self._broker.keepalive_seconds, clean_start=True)
+            session.connect()
             self._serve(session)
+        except ssl.SSLCertVerificationError as error:
+            self._link.was_refused(f"its certificate is not trusted ({error.verify_message})")
         except OSError as error:
-            self._went_down(str(error))
+            self._link.went_down(str(error))
         except Exception as error:  # noqa: BLE001  # a host that is no name, bytes that are no MQTT
             _LOG.debug("%s", self._broker, exc_info=True)
-            self._went_down(repr(error))
+            self._link.went_down(repr(error))
 
     def _serve(self, session: Session) -> None:
         served = session.client.socket()
         if not isinstance(served, socket.socket):
             return
+        self._served = served
         # Else Nagle's algorithm waits 40 ms for the acknowledgement of every 20 messages.
         served.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with selectors.DefaultSelector() as selector:
@@ -131,20 +173,26 @@ class NetworkLoop:
             while session.client.socket() is served and not self._is_finished():
                 writing = selectors.EVENT_WRITE if session.client.want_write() else 0
                 selector.modify(served, selectors.EVENT_READ | writing)
-                selector.select(self._tick_seconds())
+                selector.select(0 if _holds_bytes(served) else self._tick_seconds(session))
                 with suppress(BlockingIOError):
                     self._woken.recv(4096)
                 session.step()
 
+    def _is_drained(self) -> bool:
+        announcement = self._announcement
+        has_last_words = announcement is not None and announcement.has_last_words
+        return self._backlog.unacknowledged == 0 and not has_last_words
+
     def _is_finished(self) -> bool:
         if not self._stopping.is_set():
             return False
-        return self._backlog.unacknowledged == 0 or time.monotonic() >= self._stop_at
+        return self._is_drained() or time.monotonic() >= self._stop_at
 
-    def _tick_seconds(self) -> float:
+    def _tick_seconds(self, session: Session) -> float:
+        tick = min(_TICK_SECONDS, session.quiet_seconds())
         if not self._stopping.is_set():
-            return _TICK_SECONDS
-        return min(_TICK_SECONDS, max(0.0, self._stop_at - time.monotonic()))
+            return tick
+        return min(tick, max(0.0, self._stop_at - time.monotonic()))
 
     def _pause(self) -> None:
         """Wait before the next attempt, each time longer, and not all clients equally long."""
@@ -156,16 +204,7 @@ class NetworkLoop:
         self._stopping.wait(self._delay_seconds * random.uniform(0.5, 1))  # noqa: S311  no secret
         self._delay_seconds = min(2 * self._delay_seconds, _MAX_DELAY_SECONDS)
 
-    def _came_up(self) -> None:
-        if self._is_up is None:
-            _LOG.info("Connected to %s", self._broker)
-        elif not self._is_up:
-            waiting = self._backlog.unacknowledged
-            _LOG.warning("%s is back; %s messages wait for it", self._broker, waiting)
-        self._is_up = True
 
-    def _went_down(self, reason: str) -> None:
-        if self._is_up is not False and not self._stopping.is_set():
-            capacity = self._backlog.capacity
-            _LOG.warning("%s is away: %s; up to %s messages wait", self._broker, reason, capacity)
-            self._is_up = False
+def _holds_bytes(served: socket.socket) -> bool:
+    """Tell whether bytes were decrypted and not yet read: the selector does not know of them."""
+    return isinstance(served, ssl.SSLSocket) and served.pending() > 0

@@ -1,18 +1,27 @@
 """One paho client: what is in flight, and what is subscribed to."""
 
 import logging
-import secrets
-from collections.abc import Callable, Collection
+import math
+from collections.abc import Collection
 from typing import Final, final
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from cl_server_shared.events.announcement import Announcement
 from cl_server_shared.events.backlog import Backlog, Message
+from cl_server_shared.events.delivery import Delivery
+from cl_server_shared.events.mqtt_broker import Broker
+from cl_server_shared.events.mqtt_client import (
+    new_client,
+    number_of,
+    read_user_properties,
+    user_properties,
+)
+from cl_server_shared.events.mqtt_link import Link
 from cl_server_shared.events.subscriptions import Subscriptions
 from cl_server_shared.events.topics import is_match
 
@@ -32,27 +41,45 @@ class Session:
 
     def __init__(
         self,
+        broker: Broker,
         backlog: Backlog,
-        subscriptions: Subscriptions[bytes],
-        on_up: Callable[[], object],
-        on_down: Callable[[str], object],
+        subscriptions: Subscriptions[Delivery],
+        announcement: Announcement | None,
+        link: Link,
     ) -> None:
-        self.client = _new_client()
+        self.client = new_client(broker, None if announcement is None else announcement.will)
         self.client.on_connect = self._on_connect
         self.client.on_disconnect = self._on_disconnect
         self.client.on_publish = self._on_publish
         self.client.on_subscribe = self._on_subscribe
         self.client.on_message = self._on_message
+        self._broker = broker
         self._backlog = backlog
         self._subscriptions = subscriptions
-        self._on_up = on_up
-        self._on_down = on_down
+        self._announcement = announcement
+        self._link = link
+        self._is_secured = False
+        self._was_accepted = False
         self._in_flight: dict[int, Message] = {}
+        self._refused = 0
         self._window = _MAX_IN_FLIGHT
         self._subscribed: dict[str, int] = {}
         self._unanswered: dict[int, str] = {}
         self._last_subscription_id = 0
         self._has_subscription_ids = True
+
+    def connect(self) -> None:
+        """Open the connection and ask to be let in; blocks for 5 s at most for each address.
+
+        Raises:
+            OSError: there is no connection, or no trust in the broker's certificate.
+        """
+        security = self._broker.security
+        if security.tls and not self._is_secured:
+            self.client.tls_set_context(security.tls_context())  # pyright: ignore[reportUnknownMemberType]  paho may be without ssl
+            self._is_secured = True
+        keepalive = self._broker.keepalive_seconds
+        self.client.connect(self._broker.host, self._broker.port, keepalive, clean_start=True)
 
     def step(self) -> None:
         """Read what came, write what can be written, and send what waits."""
@@ -61,7 +88,14 @@ class Session:
         self.client.loop_misc()
         if self.client.is_connected():
             self._follow_subscriptions()
+            self._announce()
             self._send_waiting()
+
+    def quiet_seconds(self) -> float:
+        """Return for how long there is nothing to do unless something comes from outside."""
+        if self._announcement is None or not self._may_announce():
+            return math.inf
+        return max(0.0, self._announcement.seconds_until_due())
 
     def end(self) -> None:
         """Disconnect, and close the socket also if the broker does not read any more."""
@@ -70,10 +104,26 @@ class Session:
         if left is not None:
             left.close()
 
+    def _may_announce(self) -> bool:
+        return self.client.is_connected() and self._backlog.unacknowledged == 0
+
+    def _announce(self) -> None:
+        if self._announcement is None or not self._may_announce():
+            return
+        message = self._announcement.next_message()
+        if message is not None:
+            self._backlog.put(message)
+
     def _send_waiting(self) -> None:
         while len(self._in_flight) < self._window and (message := self._backlog.take()):
             self._follow_subscriptions()  # who subscribed before it was published shall get it
-            info = self.client.publish(message.topic, message.payload, qos=1)
+            info = self.client.publish(
+                message.topic,
+                message.rendered(),
+                qos=1,
+                retain=message.is_retained,
+                properties=user_properties(PacketTypes.PUBLISH, message),
+            )
             self._in_flight[info.mid] = message
 
     def _follow_subscriptions(self) -> None:
@@ -114,11 +164,16 @@ class Session:
         properties: Properties | None,
     ) -> None:
         if reason.is_failure:
-            self._on_down(f"it refused the connection ({reason})")
+            self._link.was_refused(f"it refused the connection ({reason})")
             return
-        self._on_up()
-        self._window = min(_MAX_IN_FLIGHT, _number(properties, "ReceiveMaximum", _MAX_IN_FLIGHT))
-        self._has_subscription_ids = _number(properties, "SubscriptionIdentifierAvailable", 1) == 1
+        self._was_accepted = True
+        self._link.came_up()
+        if self._announcement is not None:
+            self._announcement.came_up()
+        self._window = min(_MAX_IN_FLIGHT, number_of(properties, "ReceiveMaximum", _MAX_IN_FLIGHT))
+        self._has_subscription_ids = (
+            number_of(properties, "SubscriptionIdentifierAvailable", 1) == 1
+        )
         self._unanswered.clear()
         self._subscribed.clear()  # a clean session has none
         # Paho sends again what was in flight right after this; our own subscribers shall see it.
@@ -132,7 +187,9 @@ class Session:
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
-        self._on_down(f"the connection ended ({reason})")
+        early = "" if self._was_accepted else " before it was accepted"
+        self._was_accepted = False
+        self._link.went_down(f"the connection ended ({reason}){early}")
 
     def _on_publish(
         self,
@@ -146,8 +203,19 @@ class Session:
         if message is None:
             return
         if reason.is_failure:
-            _LOG.error("The MQTT broker refused a message on %r: %s", message.topic, reason)
+            self._report_refused(message, reason)
         self._backlog.settle(message, is_delivered=not reason.is_failure)
+
+    def _report_refused(self, message: Message, reason: ReasonCode) -> None:
+        # At 1, 2, 4, 8 ... messages: a broker that refuses one may refuse all.
+        self._refused += 1
+        if self._refused & (self._refused - 1) == 0:
+            _LOG.error(
+                "The MQTT broker refused a message on %r: %s; %s so far",
+                message.topic,
+                reason,
+                self._refused,
+            )
 
     def _on_subscribe(
         self,
@@ -163,19 +231,14 @@ class Session:
                 _LOG.error("The MQTT broker refused to subscribe %r: %s", topic_filter, reason)
 
     def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
-        self._subscriptions.deliver(bytes(message.payload), self._filters_of(message))
-
-
-def _new_client() -> Client:
-    return Client(
-        CallbackAPIVersion.VERSION2,
-        # At most 23 letters and digits: every broker takes that (MQTT 5.0, section 3.1.3.1).
-        client_id=f"clserver{secrets.token_hex(7)}",
-        protocol=MQTTProtocolVersion.MQTTv5,
-    )
-
-
-def _number(properties: Properties | None, name: str, default: int) -> int:
-    """Read a numeric property; paho keeps each as an attribute that may be absent."""
-    value: object = getattr(properties, name, default)
-    return value if isinstance(value, int) else default
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            # A broker should not pass it on (MQTT 5.0, section 1.5.4); were it retained, we would
+            # fail at every attempt.
+            _LOG.error("Passed over, its topic is no UTF-8: %r", message)  # no fault of ours
+            return
+        delivery = Delivery(
+            topic, bytes(message.payload), message.retain, read_user_properties(message)
+        )
+        self._subscriptions.deliver(delivery, self._filters_of(message))

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field
 
 from cl_server_shared.models import JobEvent, JobStatus
 
@@ -18,23 +18,52 @@ class NotAnEvent:
 
 
 @final
-class _Payload(BaseModel):
-    """The JSON object of an event; keys that are not named here are ignored.
+class EventPayload(BaseModel):
+    """One change of one job; ignore keys that are not named here.
 
-    The last three are absent from what publishers without them send: such an event is of task type
-    `""`, of sequence number 0 (no order is known) and of schema version 0.
+    From publishers that leave out the keys after `progress`, an event is of task type `""`, of
+    sequence number 0 (no order is known), added at 0 and of schema version 0.
     """
 
     if not TYPE_CHECKING:  # pydantic declares this name as a mutable class variable
         model_config = ConfigDict(strict=True, extra="ignore")
 
-    job_id: str = Field(min_length=1)
-    event_type: JobStatus
-    timestamp: int = Field(ge=0)
-    progress: int = Field(ge=0, le=100)
-    task_type: str = ""
-    seq: int = Field(default=0, ge=0)
-    schema_version: int = Field(default=0, ge=0)
+    job_id: str = Field(min_length=1, description="Which job.")
+    event_type: JobStatus = Field(description="Its status after the change.")
+    timestamp: int = Field(ge=0, description="When it changed, in ms since the epoch (UTC).")
+    progress: int = Field(ge=0, le=100, description="How much is done, in percent.")
+    task_type: str = Field(default="", description="What the job is about.")
+    seq: int = Field(
+        default=0,
+        ge=0,
+        description="Grows by 1 with every change of the job, from 1; numbers may be skipped.",
+    )
+    created_at: int = Field(
+        default=0,
+        ge=0,
+        description="When the job was added, in ms since the epoch (UTC). If it is removed and "
+        "added again, this is later and seq begins anew: order by created_at, then by seq.",
+    )
+    schema_version: int = Field(default=0, ge=0, description="The version of these keys.")
+
+    @computed_field(description="The same text for every delivery of this event, and only for it.")
+    @property
+    def event_id(self) -> str:
+        """Return what tells this event from all others."""
+        return self.as_event().event_id
+
+    def as_event(self) -> JobEvent:
+        """Return what was read."""
+        return JobEvent(
+            job_id=self.job_id,
+            event_type=self.event_type,
+            timestamp=self.timestamp,
+            progress=self.progress,
+            task_type=self.task_type,
+            seq=self.seq,
+            created_at=self.created_at,
+            schema_version=self.schema_version,
+        )
 
 
 def encode_event(event: JobEvent) -> bytes:
@@ -46,6 +75,8 @@ def encode_event(event: JobEvent) -> bytes:
         "progress": event.progress,
         "task_type": event.task_type,
         "seq": event.seq,
+        "created_at": event.created_at,
+        "event_id": event.event_id,
         "schema_version": event.schema_version,
     }
     return json.dumps(fields, separators=(",", ":")).encode("ascii")
@@ -54,21 +85,12 @@ def encode_event(event: JobEvent) -> bytes:
 def decode_event(payload: bytes) -> JobEvent | NotAnEvent:
     """Read an event; whatever else the bytes are is a `NotAnEvent`, never an error."""
     try:
-        read = _Payload.model_validate_json(payload)
+        return EventPayload.model_validate_json(payload).as_event()
     except ValidationError as error:
-        return NotAnEvent(_reason(error))
-    return JobEvent(
-        job_id=read.job_id,
-        event_type=read.event_type,
-        timestamp=read.timestamp,
-        progress=read.progress,
-        task_type=read.task_type,
-        seq=read.seq,
-        schema_version=read.schema_version,
-    )
+        return NotAnEvent(reason_of(error))
 
 
-def _reason(error: ValidationError) -> str:
+def reason_of(error: ValidationError) -> str:
     """Say which keys are wrong; the values stay out, they may be long or private."""
     return "; ".join(
         f"{'.'.join(map(str, fault['loc'])) or 'payload'}: {fault['msg']}"

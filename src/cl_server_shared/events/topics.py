@@ -11,7 +11,7 @@ def topic_name(value: str) -> str:
     Raises:
         ConfigError: it is empty, too long, no UTF-8, or holds `+`, `#` or NUL.
     """
-    fault = _text_fault(value)
+    fault = text_fault(value)
     if fault is None and ("+" in value or "#" in value):
         fault = "holds a wildcard, + or #"
     if fault is not None:
@@ -25,9 +25,23 @@ def topic_filter(value: str) -> str:
     Raises:
         ConfigError: it is empty, too long, no UTF-8, holds NUL, or has `+` or `#` in a wrong place.
     """
-    fault = _text_fault(value) or _wildcard_fault(value.split("/"))
+    fault = text_fault(value) or _wildcard_fault(value.split("/"))
     if fault is not None:
         raise ConfigError(f"{value!r} is no MQTT topic filter: it {fault}")
+    return value
+
+
+def topic_level(value: str) -> str:
+    """Return *value* if it can be one level of a topic name.
+
+    Raises:
+        ConfigError: it is empty, too long, no UTF-8, or holds `+`, `#`, `/` or NUL.
+    """
+    fault = text_fault(value)
+    if fault is None and (found := next((each for each in "+#/" if each in value), None)):
+        fault = f"holds {found}"
+    if fault is not None:
+        raise ConfigError(f"{value!r} is no level of an MQTT topic: it {fault}")
     return value
 
 
@@ -48,7 +62,8 @@ def is_match(listened: str, published: str) -> bool:
     )
 
 
-def _text_fault(value: str) -> str | None:
+def text_fault(value: str) -> str | None:
+    """Say why MQTT cannot carry *value* as text, "it ..."; None if it can (MQTT 5.0, 1.5.4)."""
     if not value:
         return "is empty"
     if "\0" in value:

@@ -27,7 +27,7 @@ CHECKSUMS: Final = f"{RESERVED_PREFIX}checksums"
 _SHOWN_CHARACTERS = 100
 # Unicode category Cc, lone surrogates (no UTF-8 exists for them), and what separates on Windows.
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\\]")
-_DRIVE = re.compile(r"[a-z]:", re.IGNORECASE)
+_DRIVE = re.compile(".:")  # not letters alone: `ntpath` takes any character for a drive
 # Windows finds the device behind `nul.txt`, `NUL .txt` and `nul:` too.
 _DEVICE = re.compile(
     r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[1-9¹²³]) *([.:].*)?\Z", re.IGNORECASE

@@ -5,8 +5,8 @@ from typing import Final, final
 
 from cl_server_shared.jobs import lifecycle
 from cl_server_shared.jobs.claims import Claims, Seen
+from cl_server_shared.jobs.store import JobDatabase
 from cl_server_shared.models import JobEvent
-from cl_server_shared.protocols import Broadcaster
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -17,22 +17,22 @@ class Announcer:
 
     Args:
         claims: the claims of this repository.
-        broadcaster: tells the world.
+        jobs: where the changed jobs are.
     """
 
-    def __init__(self, claims: Claims, broadcaster: Broadcaster) -> None:
+    def __init__(self, claims: Claims, jobs: JobDatabase) -> None:
         self._claims: Final = claims
-        self._broadcaster: Final = broadcaster
+        self._jobs: Final = jobs
 
     def added(self, event: JobEvent) -> None:
         """Take note of a new job; what was claimed under its id before was another one."""
         self._claims.end(event.job_id)
         self.tell(event)
 
-    def claimed(self, seen: Seen, now_ms: int) -> None:
+    def claimed(self, seen: Seen) -> None:
         """Take note of a claim of ours."""
         self._claims.hold(seen)
-        self.tell(_event(seen, now_ms))
+        self.tell(_event(seen, seen.state.started_at or 0))
 
     def changed(self, seen: Seen, now_ms: int) -> None:
         """Take note of a change, by whomever it was asked for."""
@@ -42,7 +42,7 @@ class Announcer:
     def tell(self, event: JobEvent) -> None:
         """Tell the world; what is committed stays so, whatever a broadcaster does."""
         try:
-            self._broadcaster.publish(event)
+            self._jobs.delivery.announce(event)
         except Exception:  # noqa: BLE001  # anybody's broadcaster: what it raises is logged
             _LOG.exception("job %s: event %d was not announced", event.job_id, event.seq)
 
@@ -66,4 +66,5 @@ def _event(seen: Seen, now_ms: int) -> JobEvent:
         progress=seen.state.progress,
         task_type=seen.task_type,
         seq=seen.state.event_seq,
+        created_at=seen.created_at,
     )

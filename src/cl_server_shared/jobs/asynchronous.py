@@ -1,11 +1,12 @@
 """The repository for event loops: the same calls, each in a worker thread."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from typing import Final, final
 
 import anyio.to_thread
 
+from cl_server_shared.jobs import async_waiting
 from cl_server_shared.models import Attempt, JobFilter, JobPage, JobRecord
 from cl_server_shared.protocols import JobManagement, JobRecordLike, JobRecordUpdateLike
 
@@ -80,6 +81,30 @@ class AsyncJobRepository:
     async def attempts(self, job_id: str) -> tuple[Attempt, ...]:
         """Return the tries at a job that failed, oldest first; none for an unknown job."""
         return await anyio.to_thread.run_sync(self._repository.attempts, job_id)
+
+    async def wait_for_job(self, job_id: str, timeout_seconds: float | None) -> JobRecord | None:
+        """Wait until a job is final; None: there is none of that id, or no longer.
+
+        No thread is occupied meanwhile, and a cancellation ends the wait at once.
+
+        Raises:
+            TimeoutError: it was not final in time.
+        """
+        return await async_waiting.wait_for_job(self._repository, job_id, timeout_seconds)
+
+    def watch_job(
+        self, job_id: str, timeout_seconds: float | None = None
+    ) -> AsyncIterator[JobRecord]:
+        """Yield a job as it is and at each change that is seen, until it is final or removed.
+
+        Raises:
+            TimeoutError: it was not final in time.
+        """
+        return async_waiting.JobWatching(self._repository, job_id, timeout_seconds)
+
+    async def wait_for_work(self, task_types: Sequence[str], timeout_seconds: float | None) -> bool:
+        """Wait until a job of these types can be claimed; False: none came in time."""
+        return await async_waiting.wait_for_work(self._repository, task_types, timeout_seconds)
 
     async def count_jobs(self) -> dict[str, dict[str, int]]:
         """Return how many jobs there are, by status and within it by task type."""

@@ -1,7 +1,7 @@
 """Read -> decide -> store, if nothing changed meanwhile; else look and decide anew."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, final
 
 from cl_server_shared.errors import DatabaseError
@@ -72,6 +72,42 @@ class Changes:
                 return decision
         raise DatabaseError(f"job {job_id!r} was changed by others {_LOOKS} times on end: repeat")
 
+    def change_each(self, decisions: Mapping[str, Callable[[JobState], Decision]]) -> list[Outcome]:
+        """Decide on several jobs, by job id, and store what was decided; first of its transaction.
+
+        Jobs that this repository claimed, and nobody changed since, are stored at the speed of the
+        database; else one after the other.
+        """
+        return self._change_claimed(decisions) or [
+            self.change(job_id, decide) for job_id, decide in decisions.items()
+        ]
+
+    def _change_claimed(
+        self, decisions: Mapping[str, Callable[[JobState], Decision]]
+    ) -> list[Outcome] | None:
+        held = [self._claims.get(job_id) for job_id in decisions]
+        claimed = [seen for seen in held if seen is not None]
+        if len(claimed) < len(held):
+            return None
+        decided = [
+            decide(seen.state) for seen, decide in zip(claimed, decisions.values(), strict=True)
+        ]
+        applied = [each for each in decided if isinstance(each, Applied)]
+        if len(applied) < len(decided) or not self._store_each(claimed, applied):
+            return None
+        return list(decided)
+
+    def _store_each(self, claimed: Sequence[Seen], applied: Sequence[Applied]) -> bool:
+        now_ms = self._clock.now_ms()
+        changes = list(zip(claimed, [each.state for each in applied], strict=True))
+        stored = [(seen.row_id, seen.state, state) for seen, state in changes]
+        if not self._store.store_each(stored, now_ms):
+            return False
+        for seen, state in changes:
+            new = state._replace(event_seq=seen.state.event_seq + 1)
+            self._done(seen._replace(state=new), now_ms)
+        return True
+
     def store(self, seen: Seen, state: JobState, *, expired_at: int | None = None) -> bool:
         """Store *state*; False if the job is no longer as it was seen.
 
@@ -84,10 +120,10 @@ class Changes:
         stored = self._store.store(seen.row_id, seen.state, state, now_ms, expired_at)
         if stored is None:
             return False
-        self._done(replace(seen, state=stored), now_ms)
+        self._done(seen._replace(state=stored), now_ms)
         return True
 
 
 def seen_in(row: JobRow) -> Seen:
     """Read a row as the job that it shows."""
-    return Seen(row.id, row.job_id, row.task_type, rows.state_of(row))
+    return Seen(row.id, row.job_id, row.task_type, rows.added_at(row), rows.state_of(row))

@@ -1,5 +1,6 @@
 """What callers bring, checked before the database sees it."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, cast
 
@@ -7,8 +8,9 @@ from pydantic import ValidationError
 
 from cl_server_shared.errors import InvalidJobError
 from cl_server_shared.jobs.lifecycle import Change
+from cl_server_shared.jobs.plain import is_percentage, is_plain_message, plain_json
 from cl_server_shared.jobs.policy import JobPolicy
-from cl_server_shared.models import JobRecord, JobRecordUpdate
+from cl_server_shared.models import JobRecord, JobRecordUpdate, JobStatus
 from cl_server_shared.models.job import storable_text
 from cl_server_shared.models.json_object import encode_object
 from cl_server_shared.protocols import JobRecordLike, JobRecordUpdateLike
@@ -19,7 +21,7 @@ _LIMITS: Final = range(1, 2**31)
 
 
 def checked_record(job: JobRecordLike) -> JobRecord:
-    """Return *job* as a record of ours, checked now: a record may have been changed since made.
+    """Return *job* as a record of ours, checked in full.
 
     Raises:
         InvalidJobError: it cannot be stored.
@@ -38,6 +40,37 @@ def checked_change(updates: JobRecordUpdateLike, policy: JobPolicy) -> Change:
     Raises:
         InvalidJobError: it cannot be stored.
     """
+    plain = _plain_change(updates) if type(updates) is JobRecordUpdate else None
+    if plain is None:
+        return _validated_change(updates, policy)
+    checked_length("output", plain.output or "", policy.json_max_bytes)
+    return plain
+
+
+def _plain_change(update: JobRecordUpdate) -> Change | None:
+    """Take an update that is beyond doubt valid, at a fifth of what validating it costs."""
+    given = update.output
+    output = None if given is None else plain_json(given)
+    if output is None and given is not None:
+        return None
+    plain = Change(
+        status=update.status,
+        progress=update.progress,
+        output=output,
+        error_message=update.error_message,
+    )
+    return plain if _is_plain(plain) else None
+
+
+def _is_plain(change: Change) -> bool:
+    return (
+        (change.status is None or type(change.status) is JobStatus)
+        and (change.progress is None or is_percentage(change.progress))
+        and is_plain_message(change.error_message)
+    )
+
+
+def _validated_change(updates: JobRecordUpdateLike, policy: JobPolicy) -> Change:
     try:
         update = JobRecordUpdate.model_validate(
             {name: cast("object", getattr(updates, name)) for name in JobRecordUpdate.model_fields}
@@ -98,6 +131,21 @@ def checked_limit(limit: object) -> int:
     return _integer("limit", limit, _LIMITS)
 
 
+def checked_timeout(timeout_seconds: object) -> float:
+    """Return for how many seconds to wait.
+
+    Raises:
+        InvalidJobError: it is no number of 0 or more, nor None, which is for ever.
+    """
+    if timeout_seconds is None:
+        return math.inf
+    if not isinstance(timeout_seconds, int | float) or not timeout_seconds >= 0:
+        raise InvalidJobError(
+            f"timeout_seconds {timeout_seconds!r} must be 0 or more, or None to wait for ever"
+        )
+    return timeout_seconds
+
+
 def checked_reason(reason: object) -> str:
     """Return a reason as it can be stored.
 
@@ -135,6 +183,15 @@ def json_text(field: str, value: Mapping[str, object], max_bytes: int) -> str:
         text = encode_object(value)
     except ValueError as error:
         raise InvalidJobError(f"{field} cannot be stored: {error}") from error
+    return checked_length(field, text, max_bytes)
+
+
+def checked_length(field: str, text: str, max_bytes: int) -> str:
+    """Return the JSON text of `params` or `output`, if it is no longer than allowed.
+
+    Raises:
+        InvalidJobError: it is longer than *max_bytes*.
+    """
     if len(text) > max_bytes:  # the text is ASCII: a character is a byte
         raise InvalidJobError(
             f"{field} takes {len(text)} bytes of JSON, more than JOB_JSON_MAX_BYTES={max_bytes}: "
@@ -144,7 +201,7 @@ def json_text(field: str, value: Mapping[str, object], max_bytes: int) -> str:
 
 
 def _is_storable(value: object) -> bool:
-    return isinstance(value, str) and storable_text(value) == value
+    return isinstance(value, str) and (value.isprintable() or storable_text(value) == value)
 
 
 def _integer(name: str, value: object, allowed: range) -> int:

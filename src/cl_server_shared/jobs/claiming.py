@@ -12,7 +12,7 @@ from cl_server_shared.jobs.claims import Claims, Seen
 from cl_server_shared.jobs.lifecycle import Applied
 from cl_server_shared.jobs.parts import RepositoryParts
 from cl_server_shared.jobs.rows import JobRow, Unreadable
-from cl_server_shared.jobs.store import JobDatabase, JobStore
+from cl_server_shared.jobs.store import JobDatabase, JobStore, Lease
 from cl_server_shared.models import JobRecord
 
 _LOG: Final = logging.getLogger(__name__)
@@ -42,10 +42,11 @@ class Claiming:
     def fetch(self, task_types: Sequence[str], limit: int) -> list[JobRecord]:
         """Claim up to *limit* jobs in line; none only if none of these types can be claimed."""
         if self._parts.clock.now_ms() >= self._next_sweep_at:
-            self._sweep()
+            self.sweep()
+            self._jobs.delivery.start()  # a worker that finds nothing tells what others could not
         while True:
             taken = self._take(task_types, limit)
-            if taken or not self._sweep():
+            if taken or not self.sweep():
                 return taken
 
     def recover_expired(self) -> int:
@@ -55,6 +56,16 @@ class Claiming:
             recovered += sum(self._recover(row) for row in expired)
         return recovered
 
+    def sweep(self) -> bool:
+        """Make claimable what is due; tell whether anything was."""
+        now_ms = self._parts.clock.now_ms()
+        self._next_sweep_at = now_ms + _SWEEP_EVERY_MS
+        due_at = self._jobs.store.next_due_at()
+        if due_at is None or due_at > now_ms:
+            return False
+        promoted = self._jobs.store.promote(now_ms)
+        return self.recover_expired() + promoted > 0
+
     def _take(self, task_types: Sequence[str], limit: int) -> list[JobRecord]:
         asked_at = self._parts.clock.now_ms()
         if limit == 1:
@@ -62,9 +73,8 @@ class Claiming:
         else:
             with self._jobs.batch("fetch_next_jobs") as store:
                 taken = self._take_from(store, task_types, limit)
-        now_ms = self._parts.clock.now_ms()
         for seen, _ in taken:
-            self._announcer.claimed(seen, now_ms)
+            self._announcer.claimed(seen)
         if taken:
             self._parts.leases.watch(self._claims, self._jobs.database, leased_at=asked_at)
         return [record for _, record in taken]
@@ -73,21 +83,25 @@ class Claiming:
         self, store: JobStore, task_types: Sequence[str], limit: int
     ) -> list[tuple[Seen, JobRecord]]:
         taken: list[tuple[Seen, JobRecord]] = []
-        while len(taken) < limit and (row := self._claim(store, task_types)) is not None:
-            record = rows.record_of(row)
-            if isinstance(record, Unreadable):
-                self._end_unreadable(store, row, record.reason)
-            else:
-                taken.append((seen_in(row), record))
+        while len(taken) < limit and (found := self._claim(store, task_types, limit - len(taken))):
+            for row in found:
+                record = rows.record_of(row)
+                if isinstance(record, Unreadable):
+                    self._end_unreadable(store, row, record.reason)
+                else:
+                    taken.append((seen_in(row), record))
         return taken
 
-    def _claim(self, store: JobStore, task_types: Sequence[str]) -> JobRow | None:
-        return store.claim(
-            task_types,
-            now_ms=self._parts.clock.now_ms(),
-            lease_expires_at=self._parts.leases.lease_end_ms(),
+    def _claim(self, store: JobStore, task_types: Sequence[str], limit: int) -> list[JobRow]:
+        lease = Lease(
+            begins_at=self._parts.clock.now_ms(),
+            ends_at=self._parts.leases.lease_end_ms(),
             worker_id=f"{self._parts.worker_id}:{os.getpid()}",
         )
+        if limit > 1:
+            return store.claim_each(task_types, limit, lease)
+        row = store.claim(task_types, lease)
+        return [] if row is None else [row]
 
     def _end_unreadable(self, store: JobStore, row: JobRow, reason: str) -> None:
         """End a row that other code broke, so that it does not block the line."""
@@ -110,13 +124,3 @@ class Claiming:
 
     def _changes(self, store: JobStore) -> Changes:
         return Changes(store, self._claims, self._parts.clock, self._announcer.changed)
-
-    def _sweep(self) -> bool:
-        """Make claimable what is due; tell whether anything was."""
-        now_ms = self._parts.clock.now_ms()
-        self._next_sweep_at = now_ms + _SWEEP_EVERY_MS
-        due_at = self._jobs.store.next_due_at()
-        if due_at is None or due_at > now_ms:
-            return False
-        promoted = self._jobs.store.promote(now_ms)
-        return self.recover_expired() + promoted > 0

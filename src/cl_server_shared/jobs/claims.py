@@ -1,8 +1,7 @@
 """The claims that one repository made: what makes fencing need no argument."""
 
 import threading
-from dataclasses import dataclass
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 from cl_server_shared.forking import renew_after_fork
 from cl_server_shared.jobs.lifecycle import JobState
@@ -10,13 +9,17 @@ from cl_server_shared.jobs.lifecycle import JobState
 _LOST_CLAIMS_KEPT: Final = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """A job as this repository last saw it; *row_id* is its primary key."""
+class Seen(NamedTuple):
+    """A job as this repository last saw it.
+
+    *row_id* is its primary key, which another job may get when it was removed; together with
+    *created_at* (ms) it is this job's alone.
+    """
 
     row_id: int
     job_id: str
     task_type: str
+    created_at: int
     state: JobState
 
 
@@ -60,16 +63,17 @@ class Claims:
             self._live.pop(job_id, None)
             self._lost.pop(job_id, None)
 
-    def lose(self, job_id: str, number: int) -> None:
-        """Remember that claim *number* is no longer valid."""
+    def lose(self, job_id: str, number: int) -> bool:
+        """Remember that live claim *number* is no longer valid; False: it was ended meanwhile."""
         with self._lock:
             seen = self._live.get(job_id)
-            if seen is not None and seen.state.claim_number != number:
-                return  # claimed again meanwhile
-            self._live.pop(job_id, None)
+            if seen is None or seen.state.claim_number != number:
+                return False
+            del self._live[job_id]
             self._lost[job_id] = number
             while len(self._lost) > _LOST_CLAIMS_KEPT:
                 del self._lost[next(iter(self._lost))]
+            return True
 
     def count_late_report(self) -> None:
         """Count a report under a lost claim, in `late_reports`."""

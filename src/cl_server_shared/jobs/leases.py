@@ -7,7 +7,7 @@ from typing import Final, final
 from weakref import WeakKeyDictionary
 
 from cl_server_shared.database import Database
-from cl_server_shared.forking import renew_after_fork
+from cl_server_shared.forking import no_fork, renew_after_fork
 from cl_server_shared.jobs.claims import Claims
 from cl_server_shared.jobs.statements import RENEW
 from cl_server_shared.protocols import Clock
@@ -79,10 +79,11 @@ class LeaseKeeper:
         if not live:
             return
         values = {"claims": json.dumps(live), "lease_expires_at": self.lease_end_ms()}
-        renewed = {job_id for (job_id,) in database.execute(RENEW, values)}
+        with no_fork():
+            renewed = {job_id for (job_id,) in database.execute(RENEW, values)}
         for job_id in live.keys() - renewed:
-            _LOG.warning("job %s: claim %d was lost", job_id, live[job_id])
-            claims.lose(job_id, live[job_id])
+            if claims.lose(job_id, live[job_id]):
+                _LOG.warning("job %s: claim %d was lost", job_id, live[job_id])
 
     def _run(self) -> None:
         pause = threading.Event()

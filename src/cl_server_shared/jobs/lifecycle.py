@@ -10,9 +10,9 @@
 the random number, and carries out what was decided.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from cl_server_shared.jobs.attempts import AttemptLog
 from cl_server_shared.jobs.retry import RetryPolicy
@@ -22,13 +22,15 @@ NO_MESSAGE: Final = "failed without a message"
 FINAL: Final = frozenset({JobStatus.completed, JobStatus.error})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobState:
+class JobState(NamedTuple):
     """The part of a job's row that its life changes.
 
     Times are milliseconds since the epoch; `output` is JSON text. `claim_number` grows with every
     claim and with every loss of one, for the life of the job: it is the fencing token. `event_seq`
     grows with every visible change, and so tells whether a row still is as it was read.
+
+    A tuple, since each report makes several copies: `_replace` takes a quarter of the time of
+    `dataclasses.replace`.
     """
 
     status: JobStatus
@@ -49,8 +51,7 @@ class JobState:
     event_seq: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(NamedTuple):
     """What an update asks for; None means "leave as it is". `output` is JSON text."""
 
     status: JobStatus | None = None
@@ -149,17 +150,17 @@ def cancel(state: JobState, *, reason: str, now_ms: int) -> Decision:
     if is_final(state):
         return _refused_as_final(state)
     if state.lease_expires_at is None:
-        cancelled = replace(state, cancel_reason=reason)
+        cancelled = state._replace(cancel_reason=reason)
         return Applied(_fail(cancelled, now_ms, error=_cancelled(reason)))
-    return Unchanged() if state.cancel_reason else Applied(replace(state, cancel_reason=reason))
+    return Unchanged() if state.cancel_reason else Applied(state._replace(cancel_reason=reason))
 
 
 def retry_by_hand(state: JobState) -> Decision:
     """Decide that a job that ended, or waits for its next try, runs now, with all its tries."""
     if state.status is JobStatus.processing:
         return Refused(Refusal.running, "the job is processing: cancel or release it first")
-    waiting = _back_to_queue(state) if is_final(state) else replace(state, available_at=None)
-    again = replace(waiting, completed_at=None, retry_count=0, cancel_reason=None)
+    waiting = _back_to_queue(state) if is_final(state) else state._replace(available_at=None)
+    again = waiting._replace(completed_at=None, retry_count=0, cancel_reason=None)
     return Unchanged() if again == state else Applied(again)
 
 
@@ -180,7 +181,7 @@ def recover(state: JobState, *, now_ms: int) -> Decision:
     else:
         error = _cancelled(state.cancel_reason)
     ended = _fail(state, now_ms, error=error)
-    return Applied(replace(ended, claim_number=state.claim_number + 1))
+    return Applied(ended._replace(claim_number=state.claim_number + 1))
 
 
 def give_up(state: JobState, *, reason: str, now_ms: int) -> JobState:
@@ -216,8 +217,7 @@ def _refused_as_final(state: JobState) -> Refused:
 
 def _merge(state: JobState, change: Change) -> JobState:
     """Take over what was given; progress never falls within an attempt."""
-    return replace(
-        state,
+    return state._replace(
         progress=state.progress
         if change.progress is None
         else max(state.progress, change.progress),
@@ -237,13 +237,12 @@ def _carry_on(state: JobState, change: Change, now_ms: int) -> Decision:
     changed = _merge(state, change)
     if change.status is not None and change.status is not state.status:
         started_at = now_ms if state.started_at is None else state.started_at
-        changed = replace(changed, status=change.status, started_at=started_at)
+        changed = changed._replace(status=change.status, started_at=started_at)
     return Unchanged() if changed == state else Applied(changed)
 
 
 def _complete(state: JobState, now_ms: int) -> JobState:
-    return replace(
-        state,
+    return state._replace(
         status=JobStatus.completed,
         progress=100,
         completed_at=now_ms,
@@ -264,8 +263,7 @@ def _fail_or_try_again(state: JobState, report: Report) -> JobState:
 
 
 def _fail(state: JobState, now_ms: int, *, error: str) -> JobState:
-    return replace(
-        state,
+    return state._replace(
         status=JobStatus.error,
         completed_at=now_ms,
         available_at=None,
@@ -277,8 +275,7 @@ def _fail(state: JobState, now_ms: int, *, error: str) -> JobState:
 
 
 def _try_again(state: JobState, now_ms: int, *, error: str, delay_ms: int) -> JobState:
-    return replace(
-        _back_to_queue(state),
+    return _back_to_queue(state)._replace(
         available_at=now_ms + delay_ms if delay_ms else None,
         retry_count=state.retry_count + 1,
         last_error=error,
@@ -288,8 +285,7 @@ def _try_again(state: JobState, now_ms: int, *, error: str, delay_ms: int) -> Jo
 
 def _back_to_queue(state: JobState) -> JobState:
     """End the attempt; the claim number grows so that its worker cannot write any more."""
-    return replace(
-        state,
+    return state._replace(
         status=JobStatus.queued,
         progress=0,
         output=None,

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from cl_server_shared.database import DatabaseOptions
 from cl_server_shared.jobs.leases import LeaseKeeper
+from cl_server_shared.jobs.outbox import Outbox
 from cl_server_shared.jobs.policy import JobPolicy
-from cl_server_shared.protocols import Broadcaster, Clock
+from cl_server_shared.protocols import Clock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,7 +15,7 @@ class RepositoryParts:
     """What a repository works with.
 
     Args:
-        broadcaster: is told of every change after it was committed.
+        outbox: tells the world of every change after it was committed.
         clock: tells the time.
         leases: keeps the claims alive.
         worker_id: who claims, for people to read; unique per process start.
@@ -23,7 +24,7 @@ class RepositoryParts:
         options: how the database is used; the first repository of an engine decides.
     """
 
-    broadcaster: Broadcaster
+    outbox: Outbox
     clock: Clock
     leases: LeaseKeeper
     worker_id: str

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, final
 
-from cl_server_shared.forking import renew_after_fork
+from cl_server_shared.forking import no_fork, renew_after_fork
 from cl_server_shared.protocols import Clock
 
 _LOG: Final = logging.getLogger(__name__)
@@ -88,7 +88,8 @@ class ProgressThrottle:
 
     def _write_or_keep(self, job_id: str, progress: int) -> None:
         try:
-            self._write(job_id, progress)
+            with no_fork():
+                self._write(job_id, progress)
         except Exception:  # noqa: BLE001  # whatever failed, the last report must not be lost
             _LOG.exception("job %s: progress %d was not stored; trying again", job_id, progress)
             with self._lock:

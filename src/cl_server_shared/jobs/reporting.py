@@ -1,8 +1,7 @@
 """Reporting: what workers and others tell of a job, and what became of it."""
 
 import logging
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from typing import Final, final
 from weakref import ref
 
@@ -10,7 +9,14 @@ from cl_server_shared.errors import JobCancelled, JobLost
 from cl_server_shared.jobs import lifecycle
 from cl_server_shared.jobs.changes import Changes, Deferred, NotFound, Outcome
 from cl_server_shared.jobs.claims import Claims
-from cl_server_shared.jobs.lifecycle import Change, Refusal, Refused, Report
+from cl_server_shared.jobs.lifecycle import (
+    Change,
+    Decision,
+    JobState,
+    Refusal,
+    Refused,
+    Report,
+)
 from cl_server_shared.jobs.parts import RepositoryParts
 from cl_server_shared.jobs.progress import ProgressThrottle
 from cl_server_shared.models import JobStatus
@@ -46,21 +52,22 @@ class Reporting:
 
     def report_on(self, changes: Changes, job_id: str, change: Change) -> Outcome:
         """Change a job as part of *changes*."""
-        report = Report(
-            held_claim=self._claims.number(job_id),
-            now_ms=self._parts.clock.now_ms(),
-            retry=self._parts.policy.retry,
-            jitter=self._parts.jitter(),
-        )
-        whole = change if goes_on(change.status) else self._with_kept_progress(job_id, change)
-        outcome = changes.change(job_id, lambda state: lifecycle.update(state, whole, report))
-        if isinstance(outcome, NotFound) and report.held_claim is not None:
-            self._claims.lose(job_id, report.held_claim)
-            reason = f"claim {report.held_claim} was lost: the job was removed"
-            outcome = Refused(Refusal.lost, reason)
-        if isinstance(outcome, Refused):
-            self._note(job_id, outcome)
-        return outcome
+        report = self._report_on(job_id)
+        outcome = changes.change(job_id, self._decision_on(job_id, change, report))
+        return self._noted(job_id, outcome, report)
+
+    def report_each(self, changes: Changes, asked: Mapping[str, Change]) -> dict[str, Outcome]:
+        """Change several jobs, by job id, as all that *changes* does."""
+        reports = {job_id: self._report_on(job_id) for job_id in asked}
+        decisions = {
+            job_id: self._decision_on(job_id, change, reports[job_id])
+            for job_id, change in asked.items()
+        }
+        outcomes = changes.change_each(decisions)
+        return {
+            job_id: self._noted(job_id, outcome, report)
+            for (job_id, report), outcome in zip(reports.items(), outcomes, strict=True)
+        }
 
     def forget_progress(self, job_id: str) -> None:
         """Drop progress of an attempt that is over."""
@@ -69,6 +76,29 @@ class Reporting:
     def write_late_progress(self, job_id: str, progress: int) -> None:
         """Write what was kept; what the worker must know, its next report tells it."""
         self.report_on(self._changes(), job_id, Change(progress=progress))
+
+    def _report_on(self, job_id: str) -> Report:
+        return Report(
+            held_claim=self._claims.number(job_id),
+            now_ms=self._parts.clock.now_ms(),
+            retry=self._parts.policy.retry,
+            jitter=self._parts.jitter(),
+        )
+
+    def _decision_on(
+        self, job_id: str, change: Change, report: Report
+    ) -> Callable[[JobState], Decision]:
+        whole = change if goes_on(change.status) else self._with_kept_progress(job_id, change)
+        return lambda state: lifecycle.update(state, whole, report)
+
+    def _noted(self, job_id: str, outcome: Outcome, report: Report) -> Outcome:
+        if isinstance(outcome, NotFound) and report.held_claim is not None:
+            self._claims.lose(job_id, report.held_claim)
+            reason = f"claim {report.held_claim} was lost: the job was removed"
+            outcome = Refused(Refusal.lost, reason)
+        if isinstance(outcome, Refused):
+            self._note(job_id, outcome)
+        return outcome
 
     def _is_kept(self, job_id: str, change: Change) -> bool:
         seen = self._claims.get(job_id)
@@ -80,7 +110,7 @@ class Reporting:
 
     def _with_kept_progress(self, job_id: str, change: Change) -> Change:
         kept = self._throttle.take(job_id)
-        return replace(change, progress=max(change.progress or 0, kept)) if kept else change
+        return change._replace(progress=max(change.progress or 0, kept)) if kept else change
 
     def _note(self, job_id: str, refused: Refused) -> None:
         if refused.refusal is Refusal.lost:

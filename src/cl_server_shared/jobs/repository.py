@@ -1,24 +1,33 @@
 """The repository: what services and workers call."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Final, override
+from typing import Final, Literal, override
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from cl_server_shared.jobs import checks, lifecycle, rows, search
+from cl_server_shared.jobs import checks, lifecycle, rows, search, waiting
 from cl_server_shared.jobs.after_commit import after_commit
 from cl_server_shared.jobs.announcing import Announcer
 from cl_server_shared.jobs.changes import Changes, Deferred, Outcome
 from cl_server_shared.jobs.claiming import Claiming
 from cl_server_shared.jobs.claims import Claims, Seen
 from cl_server_shared.jobs.lifecycle import Applied, Decision, JobState, Unchanged
+from cl_server_shared.jobs.lookouts import JobLookout, WorkLookout
 from cl_server_shared.jobs.parts import RepositoryParts
 from cl_server_shared.jobs.reporting import Reporting, goes_on, stop_the_worker
 from cl_server_shared.jobs.store import JobDatabase
-from cl_server_shared.models import Attempt, JobFilter, JobPage, JobRecord
-from cl_server_shared.protocols import Clock, JobManagement, JobRecordLike, JobRecordUpdateLike
+from cl_server_shared.jobs.submission import checked_submission
+from cl_server_shared.models import Attempt, JobEvent, JobFilter, JobPage, JobRecord
+from cl_server_shared.models.sight import JobSight
+from cl_server_shared.protocols import (
+    Clock,
+    JobManagement,
+    JobRecordLike,
+    JobRecordUpdateLike,
+    Lookout,
+)
 
 _CLAIM_NUMBERS: Final = 2**40
 
@@ -37,10 +46,10 @@ class SqlJobRepository(JobManagement):
     """
 
     def __init__(self, session_factory: sessionmaker[Session], parts: RepositoryParts) -> None:
-        self._jobs: Final = JobDatabase(session_factory, parts.options)
+        self._jobs: Final = JobDatabase(session_factory, parts.options, parts.outbox)
         self._parts: Final = parts
         self._claims: Final = Claims()
-        self._announcer: Final = Announcer(self._claims, parts.broadcaster)
+        self._announcer: Final = Announcer(self._claims, self._jobs)
         self._claiming: Final = Claiming(self._jobs, self._claims, self._announcer, parts)
         self._changes: Final = partial(
             _changes_at_once, self._jobs, self._claims, self._announcer, parts.clock
@@ -71,14 +80,16 @@ class SqlJobRepository(JobManagement):
             InvalidJobError: an argument cannot be stored.
         """
         policy, now_ms = self._parts.policy, self._parts.clock.now_ms()
-        row = rows.new_row(checks.checked_record(job), now_ms=now_ms, policy=policy)
+        new = checked_submission(job, policy)
+        row = rows.new_row(new, now_ms=now_ms)
         row |= checks.checked_terms(created_by, priority, max_retries, policy)
         row["claim_number"] = self._first_claim_number()
+        event = rows.event_of_new(new, now_ms=now_ms)
         if session is not None:
-            return self._add_in(session, row)
+            return self._add_in(session, row, event)
         if not self._jobs.store.add(row):
             return False
-        self._announcer.added(rows.event_of_new(row))
+        self._announcer.added(event)
         return True
 
     @override
@@ -193,17 +204,16 @@ class SqlJobRepository(JobManagement):
         """
         policy, now_ms = self._parts.policy, self._parts.clock.now_ms()
         terms = checks.checked_terms(created_by, None, None, policy)
-        new = [
-            rows.new_row(record, now_ms=now_ms, policy=policy)
-            | terms
-            | {"claim_number": self._first_claim_number()}
-            for record in checks.checked_each(jobs, checks.checked_record)
+        new = checks.checked_each(jobs, lambda job: checked_submission(job, policy))
+        new_rows = [
+            rows.new_row(each, now_ms=now_ms) | terms | {"claim_number": self._first_claim_number()}
+            for each in new
         ]
         with self._jobs.batch("add_jobs") as store:
-            added = [store.add(row) for row in new]
-        for row, is_new in zip(new, added, strict=True):
+            added = store.add_each(new_rows)
+        for each, is_new in zip(new, added, strict=True):
             if is_new:
-                self._announcer.added(rows.event_of_new(row))
+                self._announcer.added(rows.event_of_new(each, now_ms=now_ms))
         return added
 
     @override
@@ -234,10 +244,7 @@ class SqlJobRepository(JobManagement):
             list(updates.values()), lambda update: checks.checked_change(update, policy)
         )
         with self._batch("finish_jobs") as batch:
-            outcomes = {
-                job_id: self._reporting.report_on(batch, job_id, change)
-                for job_id, change in zip(updates, changes, strict=True)
-            }
+            outcomes = self._reporting.report_each(batch, dict(zip(updates, changes, strict=True)))
         return {
             job_id: isinstance(outcome, Applied | Unchanged) for job_id, outcome in outcomes.items()
         }
@@ -283,6 +290,77 @@ class SqlJobRepository(JobManagement):
         row = self._jobs.store.read(job_id)
         return () if row is None else rows.state_of(row).attempts.entries()
 
+    @override
+    def wait_for_job(self, job_id: str, timeout_seconds: float | None) -> JobRecord | None:
+        """Wait until a job is `completed` or `error`, and return it.
+
+        None: there is no job of that id, or it was removed meanwhile. A database that fails during
+        the wait does not end it; closing the database does.
+
+        Args:
+            job_id: which job.
+            timeout_seconds: how long, 0 or more: 0 looks once, None waits for ever.
+
+        Raises:
+            InvalidJobError: *timeout_seconds* is something else.
+            TimeoutError: the job was not final in time.
+        """
+        return waiting.wait_for_job(self, job_id, timeout_seconds)
+
+    @override
+    def watch_job(self, job_id: str, timeout_seconds: float | None = None) -> Iterator[JobRecord]:
+        """Yield the job as it is now, then at each change, until it is final or removed.
+
+        What changes faster than it is read is merged: each record is the latest. An unknown job
+        yields nothing. *timeout_seconds* counts for the whole, from this call.
+
+        Raises:
+            InvalidJobError: *timeout_seconds* is neither 0 or more nor None.
+            TimeoutError: the job was not final in time.
+        """
+        return waiting.watch_job(self, job_id, timeout_seconds)
+
+    @override
+    def wait_for_work(self, task_types: Sequence[str], timeout_seconds: float | None) -> bool:
+        """Wait until a job of these types can be claimed; False: none came in time.
+
+        True promises nothing: another worker may be faster. Delayed jobs and jobs of lost workers
+        become claimable when they are due, as by `fetch_next_job`.
+
+        Args:
+            task_types: of which types.
+            timeout_seconds: how long, 0 or more: 0 looks once, None waits for ever.
+
+        Raises:
+            InvalidJobError: *task_types* is no sequence of texts, or *timeout_seconds* no such
+                number.
+        """
+        return waiting.wait_for_work(self, task_types, timeout_seconds)
+
+    @override
+    def look_out_for_job(
+        self, job_id: str, wake: Callable[[], object], *, only_final: bool
+    ) -> Lookout[JobSight]:
+        """Look out for a job: what the waits are made of."""
+        return JobLookout(self._jobs, job_id, wake, only_final=only_final)
+
+    @override
+    def look_out_for_work(
+        self, task_types: Sequence[str], wake: Callable[[], object]
+    ) -> Lookout[Literal[True]]:
+        """Look out for jobs of these types that can be claimed.
+
+        Raises:
+            InvalidJobError: *task_types* is no sequence of texts.
+        """
+        return WorkLookout(
+            self._jobs,
+            checks.checked_task_types(task_types),
+            wake,
+            sweep=self._claiming.sweep,
+            clock=self._parts.clock,
+        )
+
     @property
     def late_reports(self) -> int:
         """How many reports came under a claim that was lost, and changed nothing."""
@@ -317,10 +395,11 @@ class SqlJobRepository(JobManagement):
         self._claims.end(job_id)
         return True
 
-    def _add_in(self, session: Session, row: dict[str, object]) -> bool:
+    def _add_in(self, session: Session, row: dict[str, object], event: JobEvent) -> bool:
         if not self._jobs.in_session(session).add(row):
             return False
-        after_commit(session, lambda: self._announcer.added(rows.event_of_new(row)))
+        after_commit(session, lambda: self._announcer.added(event))
+        after_commit(session, self._jobs.database.note_change)
         return True
 
     def _first_claim_number(self) -> int:

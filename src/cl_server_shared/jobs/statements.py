@@ -4,6 +4,7 @@ A statement never decides: what a job becomes is decided in `lifecycle`, and the
 only make sure that the job still is what the decision was about.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 from sqlalchemy import (
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Select,
     String,
     Text,
+    Update,
     and_,
     bindparam,
     case,
@@ -34,8 +36,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.functions import Function
 
 from cl_server_shared.database import JOBS, PROCESSING, QUEUED, Statement
-from cl_server_shared.jobs.rows import JobRow
+from cl_server_shared.jobs.rows import JobMark, JobRow, UnannouncedRow
 
+_LIMIT: Final[ColumnElement[int]] = bindparam("limit", type_=Integer())
 _ID: Final[ColumnElement[str]] = bindparam("job_id", type_=String())
 _NOW: Final[ColumnElement[int]] = bindparam("now", type_=BigInteger())
 _BEFORE: Final[ColumnElement[int]] = bindparam("before", type_=BigInteger())
@@ -58,6 +61,7 @@ _ADDED_COLUMNS: Final = (
     "created_by",
     "max_retries",
     "claim_number",
+    "unannounced_at",
 )
 _STATE_COLUMNS: Final = (
     "status",
@@ -93,7 +97,11 @@ def _parameters(columns: tuple[str, ...], dialect: str) -> dict[str, ColumnEleme
 
 def job_columns(jobs: FromClause) -> list[ColumnElement[object]]:
     """Select what a `JobRow` holds, in its order."""
-    return [_readable(jobs.c[name]) for name in JobRow._fields]
+    return _readable_each(jobs, JobRow._fields)
+
+
+def _readable_each(jobs: FromClause, names: Iterable[str]) -> list[ColumnElement[object]]:
+    return [_readable(jobs.c[name]) for name in names]
 
 
 def _readable(column: ColumnElement[object]) -> ColumnElement[object]:
@@ -138,10 +146,13 @@ def _as_it_was() -> ColumnElement[bool]:
 
 
 def _add(dialect: str) -> ClauseElement:
+    return _new(dialect).returning(JOBS.c.id)
+
+
+def _new(dialect: str) -> sqlite.Insert | postgresql.Insert:
     insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
     row = {**_parameters(_ADDED_COLUMNS, dialect), "retry_count": _ZERO, "event_seq": _ONE}
-    new = insert(JOBS).values(row).on_conflict_do_nothing(index_elements=["job_id"])
-    return new.returning(JOBS.c.id)
+    return insert(JOBS).values(row).on_conflict_do_nothing(index_elements=["job_id"])
 
 
 def _read(_dialect: str) -> ClauseElement:
@@ -155,6 +166,24 @@ def _delete(_dialect: str) -> ClauseElement:
 def _claim(dialect: str) -> ClauseElement:
     """Claim the first waiting job of the wanted types, in one statement."""
     first = _first_waiting_sqlite() if dialect == "sqlite" else _first_waiting_postgresql()
+    return _claimed(dialect, JOBS.c.id == first)
+
+
+def _claim_each(dialect: str) -> ClauseElement:
+    """Claim several jobs: on SQLite those given, on PostgreSQL the first waiting ones.
+
+    Differs because only SQLite locks out all other writers between the choice and the claim.
+    """
+    if dialect == "sqlite":
+        ids = json_texts("sqlite", "ids")
+        return _claimed(dialect, JOBS.c.id.in_(select(cast(ids.c.value, BigInteger()))))
+    types = json_texts("postgresql", "task_types")
+    heads = _head(types, _LIMIT).with_for_update(skip_locked=True).lateral("heads")
+    first = select(heads.c.id).join_from(types, heads, true()).order_by(*_line(heads))
+    return _claimed(dialect, JOBS.c.id.in_(first.limit(_LIMIT).offset(_ZERO)))
+
+
+def _claimed(dialect: str, which: ColumnElement[bool]) -> ClauseElement:
     claimed: dict[str, object] = {
         "status": PROCESSING,
         "progress": _ZERO,
@@ -164,18 +193,31 @@ def _claim(dialect: str) -> ClauseElement:
         "worker_id": _parameter("worker_id", dialect),
         "claim_number": JOBS.c.claim_number + _ONE,
         "event_seq": JOBS.c.event_seq + _ONE,
+        "unannounced_at": _still_unannounced(dialect),
     }
-    claim = update(JOBS).where(JOBS.c.id == first).values(claimed)
-    return claim.returning(*job_columns(JOBS))  # pyright: ignore[reportUnknownVariableType]  # 18 columns are more than its overloads name
+    return _giving(update(JOBS).where(which).values(claimed), JobRow._fields)
 
 
-def _head(types: FromClause) -> Select[*tuple[object, ...]]:
-    """Find the first waiting job of one type: one probe of the partial index."""
+def _giving(changed: Update, names: Iterable[str]) -> ClauseElement:
+    columns = _readable_each(JOBS, names)
+    return changed.returning(*columns)  # pyright: ignore[reportUnknownVariableType]  # its overloads name up to 8
+
+
+def _waiting_of_type(_dialect: str) -> ClauseElement:
+    wanted = _parameter("task_type", "sqlite")
+    waiting = select(JOBS.c.id, JOBS.c.priority).where(_waiting(JOBS), JOBS.c.task_type == wanted)
+    return waiting.order_by(*_line(JOBS)).limit(_LIMIT).offset(_ZERO)
+
+
+def _head(
+    types: FromClause, limit: ColumnElement[int] | None = None
+) -> Select[*tuple[object, ...]]:
+    """Find the first waiting jobs of one type, one by default: a probe of the partial index."""
     jobs = JOBS.alias("head")
     of_type = select(jobs.c.id, jobs.c.priority).where(
         _waiting(jobs), jobs.c.task_type == types.c.value
     )
-    return of_type.order_by(*_line(jobs)).limit(_ONE).offset(_ZERO)
+    return of_type.order_by(*_line(jobs)).limit(_ONE if limit is None else limit).offset(_ZERO)
 
 
 def _first_waiting_sqlite() -> ScalarSelect[int]:
@@ -219,42 +261,78 @@ def _waiting_types(dialect: str) -> ClauseElement:
     return _types_in_line(json_texts(dialect, "task_types"))
 
 
+def _marks(dialect: str) -> ClauseElement:
+    """Read what tells whether jobs have changed, for the job ids `names`."""
+    names = json_texts(dialect, "names")
+    marks: list[ColumnElement[object]] = [JOBS.c[name] for name in JobMark._fields]
+    return select(*marks).where(JOBS.c.job_id.in_(select(names.c.value)))
+
+
+def _work(dialect: str) -> ClauseElement:
+    """Tell for the task types `names` whether jobs wait; and when the next job of any is due."""
+    types = json_texts(dialect, "names")
+    head = _head(types)
+    # No EXISTS, which PostgreSQL would answer by reading every waiting job once.
+    head_id = head.with_only_columns(head.selected_columns.id).scalar_subquery()
+    return select(types.c.value, head_id.is_not(None), *_next_due()).select_from(types)
+
+
 def _store(dialect: str) -> ClauseElement:
+    return _stored(dialect).returning(JOBS.c.event_seq)
+
+
+def _stored(dialect: str) -> Update:
     """Store a decision; it may end a lease, but never write back an old one.
 
     What was decided on knows the lease as it was then; the keeper may have renewed it since.
     """
     given = _parameter("lease_expires_at", dialect)
     lease = case((given.is_(None), null()), else_=JOBS.c.lease_expires_at)
-    return _changed({**_parameters(_STATE_COLUMNS, dialect), "lease_expires_at": lease})
+    return _changed({**_new_state(dialect), "lease_expires_at": lease})
 
 
 def _take_over(dialect: str) -> ClauseElement:
     """Store what becomes of a lost job, unless its lease was renewed since it was read."""
-    return _changed(_parameters(_STATE_COLUMNS, dialect), JOBS.c.lease_expires_at <= _NOW)
+    changed = _changed(_new_state(dialect), JOBS.c.lease_expires_at <= _NOW)
+    return changed.returning(JOBS.c.event_seq)
 
 
 def _store_progress(dialect: str) -> ClauseElement:
     """Store progress alone: it is the most frequent change, and touches no index."""
-    return _changed(_parameters(("progress", "updated_at"), dialect))
+    changed = _changed(_parameters(("progress", "updated_at"), dialect))
+    return changed.returning(JOBS.c.event_seq)
 
 
-def _changed(
-    values: dict[str, ColumnElement[object]], *conditions: ColumnElement[bool]
-) -> ClauseElement:
+def _new_state(dialect: str) -> dict[str, ColumnElement[object]]:
+    return {
+        **_parameters(_STATE_COLUMNS, dialect),
+        "unannounced_at": _still_unannounced(dialect),
+    }
+
+
+def _still_unannounced(dialect: str) -> ColumnElement[object]:
+    """Mark a job whose new state the world is to be told; the oldest such mark stays."""
+    return func.coalesce(JOBS.c.unannounced_at, _parameter("unannounced_at", dialect))
+
+
+def _changed(values: dict[str, ColumnElement[object]], *conditions: ColumnElement[bool]) -> Update:
     next_seq = JOBS.c.event_seq + _ONE
     changed = update(JOBS).where(_as_it_was(), *conditions)
-    return changed.values({**values, "event_seq": next_seq}).returning(JOBS.c.event_seq)
+    return changed.values({**values, "event_seq": next_seq})
 
 
 def _due(_dialect: str) -> ClauseElement:
+    return select(*_next_due())
+
+
+def _next_due() -> tuple[ScalarSelect[int], ScalarSelect[int]]:
     delayed = select(func.min(JOBS.c.available_at)).where(
         JOBS.c.status == QUEUED, JOBS.c.available_at.is_not(None)
     )
     leased = select(func.min(JOBS.c.lease_expires_at)).where(
         JOBS.c.status == PROCESSING, JOBS.c.lease_expires_at.is_not(None)
     )
-    return select(delayed.scalar_subquery(), leased.scalar_subquery())
+    return delayed.scalar_subquery(), leased.scalar_subquery()
 
 
 def _promote(_dialect: str) -> ClauseElement:
@@ -274,7 +352,7 @@ def _expired(_dialect: str) -> ClauseElement:
             JOBS.c.lease_expires_at <= _NOW,
         )
         .order_by(JOBS.c.lease_expires_at)
-        .limit(bindparam("limit", type_=Integer()))
+        .limit(_LIMIT)
         .offset(_ZERO)
     )
 
@@ -305,6 +383,58 @@ def _claim_pairs(dialect: str) -> Select[str, int]:
     return select(cast(pairs.c.key, String()), cast(pairs.c.value, BigInteger()))
 
 
+def _record_announced(dialect: str) -> ClauseElement:
+    """Take the mark from every job that still is as it was announced.
+
+    `announced` is a JSON array of [job_id, created_at, event_seq]. A job that somebody is changing
+    at this moment is passed over: waiting for several rows in any order would invite deadlocks, and
+    at worst its state is announced twice.
+    """
+    told, given = JOBS.alias("told"), _json_rows(dialect, "announced")
+    found = select(told.c.id).where(
+        told.c.job_id == given[0],
+        told.c.event_seq <= cast(given[2], BigInteger()),
+        # Written so that only the index on job_id serves: of these two one may hold the jobs of a
+        # long outage, the other those of a large batch.
+        told.c.created_at + _ZERO == cast(given[1], BigInteger()),
+        func.coalesce(told.c.unannounced_at, _ZERO) > _ZERO,
+    )
+    if dialect == "postgresql":
+        found = found.with_for_update(skip_locked=True, of=told)
+    return update(JOBS).where(JOBS.c.id.in_(found)).values(unannounced_at=null())
+
+
+def _json_rows(dialect: str, name: str) -> list[ColumnElement[str]]:
+    """Read the first three elements of each array in a JSON array parameter."""
+    text: ColumnElement[object] = bindparam(name, type_=Text())
+    if dialect == "sqlite":
+        entries = Function("json_each", text, type_=Text()).table_valued("value", name=name)
+        paths = [literal_column(f"'$[{place}]'", Text()) for place in range(3)]
+        return [Function("json_extract", entries.c.value, path, type_=String()) for path in paths]
+    entries = Function("json_array_elements", cast(text, JSON()), type_=JSON())
+    value = entries.table_valued("value", name=name).c.value
+    places = [literal_column(f"'{place}'", Text()) for place in range(3)]
+    return [Function("json_extract_path_text", value, at, type_=String()) for at in places]
+
+
+def _adopt(dialect: str) -> ClauseElement:
+    """Take over jobs whose state should have been announced before a time; mark them anew.
+
+    Until then nobody else adopts them. The longest unannounced come first.
+    """
+    left = JOBS.alias("left_behind")
+    old = select(left.c.id).where(left.c.unannounced_at < _BEFORE).order_by(left.c.unannounced_at)
+    old = old.limit(_LIMIT).offset(_ZERO)
+    if dialect == "postgresql":
+        old = old.with_for_update(skip_locked=True)
+    adopted = update(JOBS).where(JOBS.c.id.in_(old)).values(unannounced_at=_NOW)
+    return _giving(adopted, UnannouncedRow._fields)
+
+
+def _first_unannounced(_dialect: str) -> ClauseElement:
+    return select(func.min(JOBS.c.unannounced_at)).where(JOBS.c.unannounced_at.is_not(None))
+
+
 def _count(_dialect: str) -> ClauseElement:
     return select(JOBS.c.status, JOBS.c.task_type, func.count()).group_by(
         JOBS.c.status, JOBS.c.task_type
@@ -317,7 +447,7 @@ def _finished(_dialect: str) -> ClauseElement:
         select(JOBS.c.job_id)
         .where(JOBS.c.created_at < _BEFORE, _has_ended())
         .order_by(JOBS.c.created_at)
-        .limit(bindparam("limit", type_=Integer()))
+        .limit(_LIMIT)
         .offset(_ZERO)
     )
 
@@ -332,17 +462,26 @@ def _has_ended() -> ColumnElement[bool]:
 
 
 ADD: Final = Statement("add_job", _add)
+ADD_EACH: Final = Statement("add_jobs", _new)
 READ: Final = Statement("get_job", _read)
 DELETE: Final = Statement("delete_job", _delete)
 CLAIM: Final = Statement("fetch_next_job", _claim)
+CLAIM_EACH: Final = Statement("fetch_next_jobs", _claim_each)
+WAITING_OF_TYPE: Final = Statement("find waiting jobs of a type", _waiting_of_type)
 WAITING_TYPES: Final = Statement("find waiting types", _waiting_types)
+MARKS: Final = Statement("find changed jobs", _marks)
+WORK: Final = Statement("find work", _work)
 STORE: Final = Statement("update_job", _store)
+STORE_EACH: Final = Statement("finish_jobs", _stored)
 TAKE_OVER: Final = Statement("recover a job", _take_over)
 STORE_PROGRESS: Final = Statement("update_job (progress)", _store_progress)
 DUE: Final = Statement("find what is due", _due)
 PROMOTE: Final = Statement("make delayed jobs available", _promote)
 RENEW: Final = Statement("renew leases", _renew)
 EXPIRED: Final = Statement("find expired leases", _expired)
+RECORD_ANNOUNCED: Final = Statement("record what was announced", _record_announced)
+ADOPT: Final = Statement("adopt unannounced jobs", _adopt)
+FIRST_UNANNOUNCED: Final = Statement("find unannounced jobs", _first_unannounced)
 COUNT: Final = Statement("count_jobs", _count)
 FINISHED: Final = Statement("find finished jobs", _finished)
 DELETE_FINISHED: Final = Statement("purge_finished", _delete_finished)

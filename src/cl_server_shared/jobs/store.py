@@ -2,19 +2,30 @@
 
 import json
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass
 from functools import cached_property, partial
+from operator import itemgetter
 from typing import Final, final
 
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from cl_server_shared.database import Database, DatabaseOptions, Execute, Row, Values, database_of
+from cl_server_shared.database import (
+    Database,
+    DatabaseOptions,
+    Execute,
+    Row,
+    Statement,
+    Values,
+    database_of,
+)
 from cl_server_shared.errors import DatabaseError
 from cl_server_shared.jobs import statements
+from cl_server_shared.jobs.delivery import Delivery
 from cl_server_shared.jobs.lifecycle import JobState
+from cl_server_shared.jobs.outbox import Outbox
 from cl_server_shared.jobs.rows import JobRow
 from cl_server_shared.jobs.search import find_statement
 from cl_server_shared.models import Job
@@ -25,6 +36,23 @@ _PAUSE_SECONDS: Final = 0.001
 _EXPIRED_AT_ONCE: Final = 100
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """For whom a job is claimed, and from when to when (ms since the epoch)."""
+
+    begins_at: int
+    ends_at: int
+    worker_id: str
+
+
+type ExecuteEach = Callable[[Statement, Sequence[Values]], bool]
+
+
+def _one_by_one(_statement: Statement, _values: Sequence[Values]) -> bool:
+    """Do nothing, where what is undone would not be ours alone."""
+    return False
+
+
 @final
 class JobDatabase:
     """The database of a session factory, reached at the first call.
@@ -32,14 +60,21 @@ class JobDatabase:
     Args:
         session_factory: bound to the database's engine.
         options: how the database is used; the first repository of an engine decides.
+        outbox: tells whether changes are marked until they are announced.
 
     Raises:
         DatabaseError: from every call: the database failed, or cannot be used.
     """
 
-    def __init__(self, session_factory: sessionmaker[Session], options: DatabaseOptions) -> None:
+    def __init__(
+        self,
+        session_factory: sessionmaker[Session],
+        options: DatabaseOptions,
+        outbox: Outbox,
+    ) -> None:
         self._session_factory: Final = session_factory
         self._options: Final = options
+        self._outbox: Final = outbox
 
     @cached_property
     def database(self) -> Database:
@@ -49,7 +84,17 @@ class JobDatabase:
     @cached_property
     def store(self) -> "JobStore":
         """The jobs, each call its own transaction."""
-        return JobStore(self.database.execute, self.database.dialect.name)
+        return self._store(self.database.execute)
+
+    @cached_property
+    def delivery(self) -> Delivery:
+        """The way from this database's jobs to the world."""
+        return self._outbox.delivery(self.database)
+
+    @cached_property
+    def reading(self) -> "JobStore":
+        """The jobs for reading only: it ends no transaction, whoever shares the connection."""
+        return self._store(self.database.look)
 
     def in_session(self, session: Session) -> "JobStore":
         """The jobs, as part of a caller's own transaction.
@@ -61,13 +106,21 @@ class JobDatabase:
         connection = session.connection(bind_arguments={"mapper": Job})
         if connection.engine.url != _engine_of(self._session_factory).url:
             raise DatabaseError("the session belongs to another database than the repository")
-        return JobStore(partial(self.database.execute_on, connection), self.database.dialect.name)
+        return self._store(partial(self.database.execute_on, connection))
 
     @contextmanager
     def batch(self, name: str) -> Generator["JobStore"]:
         """The jobs, all calls in a `with` block one transaction."""
-        with self.database.transaction(name) as execute:
-            yield JobStore(execute, self.database.dialect.name)
+        with self.database.transaction(name) as transaction:
+            yield self._store(transaction.execute, transaction.execute_each)
+
+    def _store(self, execute: Execute, execute_each: ExecuteEach | None = None) -> "JobStore":
+        return JobStore(
+            execute,
+            execute_each or _one_by_one,
+            self.database.dialect.name,
+            marks_changes=self.delivery.is_durable,
+        )
 
 
 @final
@@ -76,16 +129,30 @@ class JobStore:
 
     Args:
         execute: runs a statement.
+        execute_each: runs a statement with each of many values, if it then changes a row each time;
+            else it undoes the transaction so far and returns False.
         dialect: `sqlite` or `postgresql`.
+        marks_changes: whether a changed job is marked until the world was told.
     """
 
-    def __init__(self, execute: Execute, dialect: str) -> None:
+    def __init__(
+        self, execute: Execute, execute_each: ExecuteEach, dialect: str, *, marks_changes: bool
+    ) -> None:
         self._run: Final = execute
+        self._run_each: Final = execute_each
         self._dialect: Final = dialect
+        self._marks_changes: Final = marks_changes
 
     def add(self, row: Values) -> bool:
         """Insert a row; False if its job_id exists."""
-        return bool(self._run(statements.ADD, row))
+        return bool(self._run(statements.ADD, self._marked(row)))
+
+    def add_each(self, new: Sequence[Values]) -> list[bool]:
+        """Insert rows; tells for each whether its job_id was new. First of its transaction."""
+        marked = [self._marked(row) for row in new]
+        if self._run_each(statements.ADD_EACH, marked):
+            return [True] * len(marked)
+        return [bool(self._run(statements.ADD, row)) for row in marked]
 
     def read(self, job_id: str) -> JobRow | None:
         """Return a job's row."""
@@ -126,34 +193,75 @@ class JobStore:
         None: the row was changed or removed meanwhile, or its lease has not ended by *expired_at*
         (where that is given), and nothing was stored.
         """
-        guard: Values = {
-            "row_id": row_id,
-            "seen_seq": seen.event_seq,
-            "seen_claim": seen.claim_number,
-            "seen_status": seen.status.value,
-        }
-        if replace(seen, progress=state.progress) == state:
+        guard = _as_seen(row_id, seen)
+        if _is_progress_alone(seen, state):
             changed: Values = {**guard, "progress": state.progress, "updated_at": now_ms}
             found = self._run(statements.STORE_PROGRESS, changed)
-        elif expired_at is None:
-            changed = {**guard, **_columns_of(state), "updated_at": now_ms}
-            found = self._run(statements.STORE, changed)
         else:
-            changed = {**guard, **_columns_of(state), "updated_at": now_ms, "now": expired_at}
-            found = self._run(statements.TAKE_OVER, changed)
-        return replace(state, event_seq=_integer(found[0][0])) if found else None
+            changed = {**guard, **_columns_of(state), **self._times(now_ms)}
+            if expired_at is None:
+                found = self._run(statements.STORE, changed)
+            else:
+                found = self._run(statements.TAKE_OVER, {**changed, "now": expired_at})
+        return state._replace(event_seq=_integer(found[0][0])) if found else None
 
-    def claim(
-        self, task_types: Sequence[str], *, now_ms: int, lease_expires_at: int, worker_id: str
-    ) -> JobRow | None:
+    def store_each(self, changes: Sequence[tuple[int, JobState, JobState]], now_ms: int) -> bool:
+        """Store new states, given as (row id, as seen, to be), each with the next `event_seq`.
+
+        False: a job is no longer as it was seen, and nothing was stored. First of its transaction.
+        """
+        # In one order for all, or two batches would wait for each other's rows.
+        return self._run_each(
+            statements.STORE_EACH,
+            [
+                {**_as_seen(row_id, seen), **_columns_of(state), **self._times(now_ms)}
+                for row_id, seen, state in sorted(changes, key=itemgetter(0))
+            ],
+        )
+
+    def claim(self, task_types: Sequence[str], lease: Lease) -> JobRow | None:
         """Claim the first waiting job of these types, or tell that none waits."""
-        lease = {"now": now_ms, "lease_expires_at": lease_expires_at, "worker_id": worker_id}
         row = self._claim_of(task_types, lease)
         if row is not None or self._dialect == "sqlite":
             return row
         return self._look_again(task_types, lease)
 
-    def _look_again(self, task_types: Sequence[str], lease: Values) -> JobRow | None:
+    def claim_each(self, task_types: Sequence[str], limit: int, lease: Lease) -> list[JobRow]:
+        """Claim the first *limit* waiting jobs of these types, in the order of the line."""
+        values = {**self._values_of(lease), "limit": limit, "task_types": json.dumps(task_types)}
+        if self._dialect == "sqlite":
+            values["ids"] = json.dumps(self._first_waiting(task_types, limit))
+        claimed = [_row(found) for found in self._run(statements.CLAIM_EACH, values)]
+        if claimed or self._dialect == "sqlite":
+            return sorted(claimed, key=lambda row: (-row.priority, row.id))
+        row = self._look_again(task_types, lease)
+        return [] if row is None else [row]
+
+    def _first_waiting(self, task_types: Sequence[str], limit: int) -> list[int]:
+        waiting = [
+            (-_integer(priority), _integer(row_id))
+            for task_type in task_types
+            for row_id, priority in self._run(
+                statements.WAITING_OF_TYPE, {"task_type": task_type, "limit": limit}
+            )
+        ]
+        return [row_id for _, row_id in sorted(waiting)[:limit]]
+
+    def _values_of(self, lease: Lease) -> dict[str, object]:
+        return {
+            "now": lease.begins_at,
+            "unannounced_at": lease.begins_at if self._marks_changes else None,
+            "lease_expires_at": lease.ends_at,
+            "worker_id": lease.worker_id,
+        }
+
+    def _marked(self, row: Values) -> Values:
+        return {**row, "unannounced_at": row["created_at"] if self._marks_changes else None}
+
+    def _times(self, now_ms: int) -> Values:
+        return {"updated_at": now_ms, "unannounced_at": now_ms if self._marks_changes else None}
+
+    def _look_again(self, task_types: Sequence[str], lease: Lease) -> JobRow | None:
         """Claim after an empty answer of PostgreSQL, which may have come from jobs just taken.
 
         The statement chooses a type, then a job that nobody has locked; another worker may take
@@ -171,8 +279,8 @@ class JobStore:
             time.sleep(_PAUSE_SECONDS)  # those who took what was seen are about to commit
         return None
 
-    def _claim_of(self, task_types: Sequence[str], lease: Values) -> JobRow | None:
-        values = {"task_types": json.dumps(task_types), **lease}
+    def _claim_of(self, task_types: Sequence[str], lease: Lease) -> JobRow | None:
+        values = {"task_types": json.dumps(task_types), **self._values_of(lease)}
         return _first(self._run(statements.CLAIM, values))
 
     def next_due_at(self) -> int | None:
@@ -180,6 +288,13 @@ class JobStore:
         ((delayed, leased),) = self._run(statements.DUE, {})
         due = [_integer(at) for at in (delayed, leased) if at is not None]
         return min(due) if due else None
+
+    def work(self, task_types: Sequence[str]) -> list[Row]:
+        """Return for each type itself, whether jobs wait, and when jobs of any type are due (ms).
+
+        A job is due when its delay ends, or its lease.
+        """
+        return list(self._run(statements.WORK, {"names": json.dumps(task_types)}))
 
     def promote(self, now_ms: int) -> int:
         """Make the delayed jobs whose time has come available; return how many."""
@@ -200,6 +315,20 @@ def _engine_of(session_factory: sessionmaker[Session]) -> Engine:
             "every change of a job is a transaction of its own"
         )
     return bind
+
+
+def _is_progress_alone(seen: JobState, state: JobState) -> bool:
+    # The status is compared first for its speed: most other changes change it.
+    return seen.status is state.status and seen._replace(progress=state.progress) == state
+
+
+def _as_seen(row_id: int, seen: JobState) -> Values:
+    return {
+        "row_id": row_id,
+        "seen_seq": seen.event_seq,
+        "seen_claim": seen.claim_number,
+        "seen_status": seen.status.value,
+    }
 
 
 def _columns_of(state: JobState) -> Values:

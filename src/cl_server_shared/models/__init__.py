@@ -11,6 +11,7 @@ from cl_server_shared.models.page import JobFilter, JobPage
 from cl_server_shared.models.queue import QueueEntry
 from cl_server_shared.models.saved_file import SavedJobFile
 from cl_server_shared.models.verification import FileReport
+from cl_server_shared.models.worker import WorkerStatus
 
 __all__ = [
     "Attempt",
@@ -25,4 +26,5 @@ __all__ = [
     "JobStatus",
     "QueueEntry",
     "SavedJobFile",
+    "WorkerStatus",
 ]

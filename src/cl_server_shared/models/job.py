@@ -13,6 +13,7 @@ from cl_server_shared.models.base import Schema
 from cl_server_shared.models.json_object import JsonObject, checked_object
 
 NAME_MAX_LENGTH = 255
+PROGRESS_MAX = 100
 
 # SQLite counts rows in INTEGER only; PostgreSQL's INTEGER ends at 2**31.
 _BIG = BigInteger().with_variant(Integer(), "sqlite")
@@ -85,7 +86,7 @@ class JobRecord(Schema):
         default_factory=dict, sa_type=JSON, nullable=False
     )
     status: JobStatus = Field(default=JobStatus.queued, sa_type=_StatusWord, index=True)
-    progress: int = Field(default=0, ge=0, le=100)
+    progress: int = Field(default=0, ge=0, le=PROGRESS_MAX)
     output: Annotated[JsonObject, AfterValidator(checked_object)] | None = Field(
         default=None, sa_type=JSON(none_as_null=True)
     )
@@ -103,7 +104,7 @@ class JobRecordUpdate(Schema):
         model_config = ConfigDict(extra="forbid")
 
     status: JobStatus | None = None
-    progress: int | None = Field(default=None, ge=0, le=100)
+    progress: int | None = Field(default=None, ge=0, le=PROGRESS_MAX)
     output: Annotated[JsonObject, AfterValidator(checked_object)] | None = None
     error_message: Message | None = None
 

@@ -1,0 +1,140 @@
+"""A callback that gets each job's events once and in order."""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from types import TracebackType
+from typing import Final, Self, final
+
+from cl_server_shared.errors import ConfigError
+from cl_server_shared.events.resequencer import Resequencer
+from cl_server_shared.forking import renew_after_fork
+from cl_server_shared.models import JobEvent
+
+_LOG: Final = logging.getLogger(__name__)
+
+
+@final
+class InOrder:
+    """Calls *callback* with each job's events once, ordered by `created_at` and `seq`.
+
+    Subscribe it in place of the callback: `broadcaster.subscribe(InOrder(callback))`. An event that
+    arrives before one that it follows is held for that one, then given out without it; what comes
+    later still is dropped. Jobs do not wait for each other. Events of `seq` 0 pass at once.
+
+    *callback* gets one event at a time, in the broadcaster's thread or, for events held to the end,
+    in one of its own that runs while something is held; what it raises is logged. Leaving the
+    `with` block or closing it drops what is held. A forked process starts without what its parent
+    holds and remembers.
+
+    Args:
+        callback: gets one event at a time.
+        wait_ms: how long an event is held at most, 0 or more; with 0 late events are dropped.
+        max_jobs: how many jobs are remembered, the last ones heard of, and how many events are held
+            at most, 1 or more; what is repeated of a forgotten job is given out again.
+
+    Raises:
+        ConfigError: an argument is outside what is allowed.
+    """
+
+    def __init__(
+        self,
+        callback: Callable[[JobEvent], object],
+        *,
+        wait_ms: int = 1_000,
+        max_jobs: int = 10_000,
+    ) -> None:
+        if wait_ms < 0:
+            raise ConfigError(f"wait_ms is {wait_ms}: allowed is 0 or more")
+        if max_jobs < 1:
+            raise ConfigError(f"max_jobs is {max_jobs}: allowed is 1 or more")
+        self._callback: Final = callback
+        self._bounds: Final = (wait_ms, max_jobs)
+        self._is_closed = False
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Begin anew: what is held will be given out by the parent, whose thread stayed there."""
+        self._resequencer = Resequencer(*self._bounds)
+        self._ready: deque[JobEvent] = deque()
+        self._is_delivering = False
+        self._lock = threading.RLock()  # the callback may publish, and so come back here
+        self._woken: SimpleQueue[None] = SimpleQueue()
+        self._watcher: threading.Thread | None = None
+
+    def __call__(self, event: JobEvent) -> None:
+        """Take in an event as it arrives; nothing once it is closed."""
+        with self._lock:
+            if self._is_closed:
+                return
+            now_ms = _now_ms()
+            self._ready += self._resequencer.take(event, now_ms)
+            self._ready += self._resequencer.release(now_ms)
+            self._watch()
+            self._deliver()
+
+    def close(self) -> None:
+        """Stop the calls; harmless when repeated, in any thread, and while garbage is collected."""
+        self._is_closed = True
+        self._woken.put(None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _deliver(self) -> None:
+        if self._is_delivering:
+            return  # the callback published: that comes after the event it has now
+        self._is_delivering = True
+        try:
+            while self._ready and not self._is_closed:
+                self._give(self._ready.popleft())
+        finally:
+            self._is_delivering = False
+
+    def _give(self, event: JobEvent) -> None:
+        try:
+            self._callback(event)
+        except Exception:  # noqa: BLE001  # anybody's function: what it raises is logged
+            _LOG.exception("%r failed on %r; its next event still comes", self._callback, event)
+
+    def _watch(self) -> None:
+        if self._resequencer.due_ms is None:
+            return
+        if self._watcher is not None and self._watcher.is_alive():  # the callback may have ended it
+            return
+        watcher = threading.Thread(target=self._release_held, name="held events", daemon=True)
+        watcher.start()
+        self._watcher = watcher
+
+    def _release_held(self) -> None:
+        while (seconds := self._seconds_to_wait()) is not None:
+            with suppress(Empty):  # nobody closed it: time is up
+                self._woken.get(timeout=seconds)
+            with self._lock:
+                self._ready += self._resequencer.release(_now_ms())
+                self._deliver()
+
+    def _seconds_to_wait(self) -> float | None:
+        with self._lock:
+            due_ms = self._resequencer.due_ms
+            if due_ms is None or self._is_closed:
+                self._watcher = None
+                return None
+            return max(0, due_ms - _now_ms()) / 1000
+
+
+def _now_ms() -> int:
+    return time.monotonic_ns() // 1_000_000

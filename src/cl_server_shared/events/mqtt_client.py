@@ -1,0 +1,50 @@
+"""A paho client: who it says it is, and what of its types is loose."""
+
+import secrets
+from collections.abc import Mapping
+
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from cl_server_shared.events.backlog import Message
+from cl_server_shared.events.mqtt_broker import Broker
+
+
+def new_client(broker: Broker, will: Message | None) -> Client:
+    """Return a client for MQTT 5 with a random id, with login and will, but without TLS yet."""
+    client = Client(
+        CallbackAPIVersion.VERSION2,
+        # At most 23 letters and digits: every broker takes that (MQTT 5.0, section 3.1.3.1).
+        client_id=f"clserver{secrets.token_hex(7)}",
+        protocol=MQTTProtocolVersion.MQTTv5,
+    )
+    username, password = broker.security.username, broker.security.password
+    if username is not None:
+        client.username_pw_set(username, None if password is None else password.get_secret_value())
+    if will is not None:
+        properties = user_properties(PacketTypes.WILLMESSAGE, will)
+        client.will_set(will.topic, will.rendered(), 1, will.is_retained, properties)
+    return client
+
+
+def user_properties(packet_type: int, message: Message) -> Properties | None:
+    """Return the user properties that a packet carries for *message*; None: none."""
+    if not message.properties:
+        return None
+    properties = Properties(packet_type)
+    properties.UserProperty = list(message.properties.items())
+    return properties
+
+
+def read_user_properties(message: MQTTMessage) -> Mapping[str, str]:
+    """Return the user properties of *message*; of two of one name the last counts."""
+    pairs: list[tuple[str, str]] = getattr(message.properties, "UserProperty", [])
+    return dict(pairs)
+
+
+def number_of(properties: Properties | None, name: str, default: int) -> int:
+    """Read a numeric property; paho keeps each as an attribute that may be absent."""
+    value: object = getattr(properties, name, default)
+    return value if isinstance(value, int) else default

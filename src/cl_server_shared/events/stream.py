@@ -1,0 +1,111 @@
+"""Events for `async for`, on asyncio and on trio."""
+
+import weakref
+from types import TracebackType
+from typing import Final, Self, final
+
+from cl_server_shared.errors import ClServerError, ConfigError
+from cl_server_shared.events.buffer import EventBuffer
+from cl_server_shared.events.in_order import InOrder
+from cl_server_shared.models import JobEvent
+from cl_server_shared.protocols import Broadcaster, Subscription
+
+
+@final
+class EventStream:
+    """The events of one subscription, for one task at a time; `events` makes it.
+
+    A read that is cancelled loses no event. The stream ends when it is closed: by `aclose`, by
+    leaving its `async with` block, or, if an `async for` was all that held it, by leaving that.
+    It does not end with its broadcaster.
+    """
+
+    def __init__(self, buffer: EventBuffer, *sources: Subscription | InOrder) -> None:
+        self._buffer: Final = buffer
+        self._is_reading = False
+        # What is called back holds the buffer, never the stream: that would not become garbage.
+        self._end: Final = weakref.finalize(self, _close, buffer, sources)
+        self._end.atexit = False
+
+    @property
+    def dropped(self) -> int:
+        """How many events gave way because too many waited."""
+        return self._buffer.dropped
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> JobEvent:
+        """Wait for the next event.
+
+        Raises:
+            StopAsyncIteration: the stream is closed.
+            ClServerError: another task is waiting for the next event.
+        """
+        if self._is_reading:
+            raise ClServerError(
+                "another task is reading this EventStream: give each task a stream of its own"
+            )
+        self._is_reading = True
+        try:
+            event = await self._buffer.take()
+        finally:
+            self._is_reading = False
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+    async def aclose(self) -> None:
+        """End the subscription, forget what waits, and end a read; harmless when repeated."""
+        self._end()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+def events(
+    broadcaster: Broadcaster,
+    topic: str | None = None,
+    *,
+    max_waiting: int = 1_000,
+    in_order: bool = False,
+    wait_ms: int = 1_000,
+) -> EventStream:
+    """Subscribe at once, and return a stream of the events from now on, for `async for`.
+
+    It may be called before an event loop runs. What this broadcaster publishes from its return on
+    is heard for sure; what others publish, as `Broadcaster.subscribe` says of each.
+
+    Args:
+        broadcaster: whose events.
+        topic: where to listen instead of the broadcaster's own topic, an MQTT topic filter.
+        max_waiting: how many events may wait for the reader, 1 or more; beyond it the oldest is
+            dropped, counted and logged.
+        in_order: give each job's events once and in order; see `InOrder`.
+        wait_ms: how long an event is then held for those that it follows, 0 or more.
+
+    Raises:
+        ConfigError: an argument is outside what is allowed, or *topic* is no topic filter.
+        ClServerError: the broadcaster is closed.
+    """
+    if max_waiting < 1:
+        raise ConfigError(f"max_waiting is {max_waiting}: allowed is 1 or more")
+    buffer = EventBuffer(max_waiting)
+    if not in_order:
+        return EventStream(buffer, broadcaster.subscribe(buffer.put, topic))
+    ordered = InOrder(buffer.put, wait_ms=wait_ms)
+    return EventStream(buffer, broadcaster.subscribe(ordered, topic), ordered)
+
+
+def _close(buffer: EventBuffer, sources: tuple[Subscription | InOrder, ...]) -> None:
+    for source in sources:
+        source.close()
+    buffer.close()

@@ -1,0 +1,61 @@
+"""What the processes do whose events are watched."""
+
+import os
+import time
+from itertools import count
+from pathlib import Path
+from typing import Final
+
+from cl_server_shared.container import running
+from cl_server_shared.protocols import JobManagement
+from tests.faults.studio import Studio
+from tests.repositories import at, completed, job
+
+_POLL_SECONDS: Final = 0.05
+
+
+def do_jobs(studio: Studio, task_type: str, pause_seconds: float, hush: Path) -> None:
+    """Do one job after the other until the file *hush* is there; then only look for work."""
+    with running(studio.container()) as container:
+        jobs = container.job_repository()
+        for number in count():
+            if hush.exists():
+                break
+            do_a_job(jobs, f"{os.getpid()}-{number}", task_type)
+            time.sleep(pause_seconds)
+        look_for_work(jobs)
+
+
+def do_a_job(jobs: JobManagement, job_id: str, task_type: str) -> None:
+    """Add a job, claim one, report on it three times and complete it: six events."""
+    assert jobs.add_job(job(job_id, task_type))
+    claimed = jobs.fetch_next_job([task_type])
+    assert claimed is not None
+    for progress in (25, 50, 75):
+        jobs.update_job(claimed.job_id, at(progress))
+    assert jobs.update_job(claimed.job_id, completed())
+
+
+def change_states(studio: Studio, task_type: str, pause_seconds: float = 0) -> None:
+    """Add, claim and complete one job after the other, until killed: every event is a new state."""
+    with running(studio.container()) as container:
+        jobs = container.job_repository()
+        for number in count():
+            assert jobs.add_job(job(f"{os.getpid()}-{number}", task_type))
+            claimed = jobs.fetch_next_job([task_type])
+            assert claimed is not None
+            assert jobs.update_job(claimed.job_id, completed())
+            time.sleep(pause_seconds)
+
+
+def only_look(studio: Studio) -> None:
+    """Be the next process: it has nothing to do, and looks for work until killed."""
+    with running(studio.container()) as container:
+        look_for_work(container.job_repository())
+
+
+def look_for_work(jobs: JobManagement) -> None:
+    """Look for jobs of a type that nobody adds, until killed."""
+    while True:
+        assert jobs.fetch_next_job(["nothing"]) is None
+        time.sleep(_POLL_SECONDS)

@@ -1,0 +1,38 @@
+"""Forks of a process with a live connection to the broker, and other clients beside it."""
+
+import pytest
+
+from cl_server_shared.database import make_engine, upgrade
+from tests.faults.hearing import Losses, heard, last_states_lost, losses
+from tests.faults.programs import program
+from tests.faults.studio import jobs_in, kept_in, marked_in
+from tests.faults.witness import Witness
+from tests.servers import Address
+from tests.waiting import wait_until
+
+pytest_plugins = ["tests.databases"]
+
+JOBS = 25 * 7
+
+
+@pytest.mark.parametrize("way", ["os", "multiprocessing"])
+def test_the_events_of_a_parent_and_of_its_forks_are_heard(
+    shared_database_url: str, mqtt_broker: Address, topic: str, way: str
+) -> None:
+    engine = make_engine(shared_database_url)
+    upgrade(engine)
+    with (
+        Witness(mqtt_broker, topic) as witness,
+        program("fork_and_work.py", shared_database_url, *mqtt_broker, topic, way),
+    ):
+        wait_until(lambda: jobs_in(engine, "%") == JOBS and not marked_in(engine), 30)
+        witness.catch_up()
+        rows, told = kept_in(engine), heard(witness.payloads)
+    engine.dispose()
+
+    print(f"\n{losses(rows, told)}, {told.repeats} repeats")
+    assert {row.event_seq for row in rows} == {4}
+    assert last_states_lost(rows, told) == 0
+    assert told.contradictions == 0
+    if way == "os":  # a child that ends without its exit tells the newest state alone for sure
+        assert losses(rows, told) == Losses(states=0, progress=0)

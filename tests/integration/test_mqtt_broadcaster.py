@@ -9,7 +9,6 @@ import threading
 import weakref
 from collections import Counter
 from collections.abc import Generator
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -17,10 +16,11 @@ from typing import Final
 import pytest
 
 from cl_server_shared.events.mqtt import MqttBroadcaster
+from cl_server_shared.events.mqtt_broker import Broker
 from cl_server_shared.events.mqtt_connection import Connection
-from cl_server_shared.events.mqtt_loop import Broker
 from cl_server_shared.events.payload import decode_event, encode_event
 from cl_server_shared.models import JobEvent, JobStatus
+from tests.holdings import holdings
 from tests.listener import Listener, Received
 from tests.servers import Address, BrokerProcess
 from tests.waiting import wait_until
@@ -142,17 +142,19 @@ def test_a_subscription_is_made_again_at_every_return_of_the_broker(
 def test_each_message_is_acknowledged_once_whatever_the_broker_does_meanwhile(
     own_broker: BrokerProcess, topic: str
 ) -> None:
-    acknowledged: Counter[int] = Counter()
+    settled: Counter[tuple[int, bool]] = Counter()
     connection = Connection(Broker(*own_broker.address, 15), max_waiting=1000)
 
     for number in range(600):
-        connection.publish(topic, b"x" * 300, partial(acknowledged.update, [number]))
+        connection.publish(
+            topic, b"x" * 300, lambda arrived, number=number: settled.update([(number, arrived)])
+        )
         if number % 200 == 100:
             own_broker.restart()
 
-    wait_until(lambda: len(acknowledged) == 600)
+    wait_until(lambda: len(settled) == 600)
     connection.close()
-    assert acknowledged == dict.fromkeys(range(600), 1)
+    assert settled == dict.fromkeys(((number, True) for number in range(600)), 1)
 
 
 @pytest.mark.parametrize("way", ["os", "multiprocessing"])
@@ -225,10 +227,6 @@ def test_a_process_with_more_than_1023_open_files_still_publishes(
     assert got == [event(1)]
 
 
-def open_files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
 def test_a_closed_broadcaster_leaves_no_thread_no_file_and_no_memory(
     mqtt_broker: Address, topic: str
 ) -> None:
@@ -243,9 +241,9 @@ def test_a_closed_broadcaster_leaves_no_thread_no_file_and_no_memory(
 
     use_one()
     gc.collect()
-    threads, files = threading.active_count(), open_files()
+    before = holdings()
     used = [use_one() for _ in range(10)]
     gc.collect()
 
     assert [each() for each in used] == [None] * 10
-    assert (threading.active_count(), open_files()) == (threads, files)
+    assert holdings() - before == set()

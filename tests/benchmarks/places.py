@@ -1,0 +1,39 @@
+"""Where contestants keep their jobs: each in a database of its own, all on the same disk."""
+
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests import servers
+
+type Place = Callable[[], str]
+"""Makes an empty database and returns its URL."""
+
+
+def folder(stack: ExitStack) -> Path:
+    """Make a folder on a disk: `/tmp` may be memory, `/var/tmp` survives a restart (FHS 5.15)."""
+    made = tempfile.TemporaryDirectory(prefix="cl-benchmark-", dir="/var/tmp")
+    return Path(stack.enter_context(made))
+
+
+def sqlite_places(stack: ExitStack) -> Place:
+    """Make SQLite databases, one file each."""
+    place, made = folder(stack), iter(range(1_000))
+    return lambda: f"sqlite:///{place}/{next(made)}.db"
+
+
+def postgres_places(stack: ExitStack) -> Place:
+    """Make databases on the running PostgreSQL, or on one that is started for the benchmark."""
+    server = servers.running_postgres() or stack.enter_context(servers.postgres_process())
+
+    def make() -> str:
+        database = stack.enter_context(servers.own_database(server))
+        return database.render_as_string(hide_password=False)
+
+    return make
+
+
+def broker(stack: ExitStack) -> servers.Address:
+    """Return the running MQTT broker, or one that is started for the benchmark."""
+    return servers.running_broker() or stack.enter_context(servers.broker_process()).address

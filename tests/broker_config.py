@@ -45,11 +45,15 @@ _IOTCORE_LOGIN: Final = f"""
 
 _MOSQUITTO: Final = """
 user root
-persistence false
 log_dest none
 per_listener_settings true
 max_inflight_messages 0
 max_queued_messages 0
+"""
+_MOSQUITTO_KEEPS: Final = """
+persistence {keeps}
+autosave_on_changes true
+autosave_interval 1
 """
 _MOSQUITTO_LISTENER: Final = """
 listener {port} 127.0.0.1
@@ -82,9 +86,12 @@ def write_iotcore(file: Path, listeners: Sequence[Listener]) -> None:
     file.write_text(text)
 
 
-def write_mosquitto(file: Path, listeners: Sequence[Listener]) -> None:
-    """Write the configuration of a mosquitto with these listeners."""
-    text = _MOSQUITTO
+def write_mosquitto(file: Path, listeners: Sequence[Listener], *, is_lasting: bool) -> None:
+    """Write the configuration of a mosquitto with these listeners.
+
+    One that is lasting writes sessions and what waits for them to the disk, at every change.
+    """
+    text = _MOSQUITTO + _MOSQUITTO_KEEPS.format(keeps="true" if is_lasting else "false")
     for each in listeners:
         section = (
             _MOSQUITTO_LISTENER + _MOSQUITTO_TLS * each.has_tls + _MOSQUITTO_LOGIN * each.has_login

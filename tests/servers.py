@@ -84,13 +84,20 @@ def answers_mqtt5(address: Address) -> bool:
 class BrokerProcess:
     """An MQTT 5 broker of our own on one port, to be killed, frozen and started again.
 
-    It is mosquitto if that is installed and *from_pypi* does not ask for the other, else iotcore;
-    neither keeps anything over a restart. `address` speaks MQTT 5 and `old_address` MQTT 3.1.1,
-    both with anybody and unencrypted. With *secured* there are `login_address` too, and
-    `tls_address`, which wants the login as well.
+    It is mosquitto if that is installed and *from_pypi* does not ask for the other, else iotcore,
+    which keeps nothing over a restart; mosquitto keeps sessions if it is to be *lasting*.
+    `address` speaks MQTT 5 and `old_address` MQTT 3.1.1, both with anybody and unencrypted. With
+    *secured* there are `login_address` too, and `tls_address`, which wants the login as well.
     """
 
-    def __init__(self, folder: Path, *, secured: bool = False, from_pypi: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        secured: bool = False,
+        from_pypi: bool = False,
+        lasting: bool = False,
+    ) -> None:
         self.address: Final = lasting_address()
         self.old_address: Final = lasting_address()
         self.login_address: Final = lasting_address()
@@ -103,13 +110,15 @@ class BrokerProcess:
             if binary
             else [sys.executable, "-m", "iotcore", "--config", "broker.toml"]
         )
-        write = write_mosquitto if binary else write_iotcore
         listeners = [Listener(self.address.port), Listener(self.old_address.port, "v4")]
         if secured:
             write_certificates(folder)
             listeners.append(Listener(self.login_address.port, has_login=True))
             listeners.append(Listener(self.tls_address.port, has_tls=True, has_login=True))
-        write(folder / "broker.toml", listeners)
+        if binary:
+            write_mosquitto(folder / "broker.toml", listeners, is_lasting=lasting)
+        else:
+            write_iotcore(folder / "broker.toml", listeners)
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -149,10 +158,12 @@ class BrokerProcess:
 
 
 @contextmanager
-def broker_process(*, secured: bool = False, from_pypi: bool = False) -> Generator[BrokerProcess]:
+def broker_process(
+    *, secured: bool = False, from_pypi: bool = False, lasting: bool = False
+) -> Generator[BrokerProcess]:
     """Start a broker of our own (*from_pypi*: iotcore in any case), and end it at the end."""
     with tempfile.TemporaryDirectory(prefix="cl-broker-") as folder:
-        broker = BrokerProcess(Path(folder), secured=secured, from_pypi=from_pypi)
+        broker = BrokerProcess(Path(folder), secured=secured, from_pypi=from_pypi, lasting=lasting)
         try:
             broker.start()
             yield broker

@@ -92,7 +92,7 @@ def soak(url: str, broker: BrokerProcess, seconds: float, random: Random) -> Res
     topic, engine = f"cl-test/{uuid4().hex}", make_engine(url)
     upgrade(engine)
     with Bouncer(broker, "kill", topic) as bouncer, tempfile.TemporaryDirectory() as folder:
-        studio, hush = Studio(url, bouncer.address, topic), Path(folder) / "hush"
+        studio, hush = Studio(url, bouncer.gate.address, topic), Path(folder) / "hush"
         with child(partial(do_jobs, studio, "immortal", _PAUSE_SECONDS, hush)) as survivor:
             with ExitStack() as mortals:
                 trouble = _Trouble(studio, bouncer, mortals, random)
@@ -178,7 +178,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None)
     arguments = Arguments.model_validate(parser.parse_args(), from_attributes=True)
     whole = True
-    with both_databases() as urls, broker_process() as broker:
+    with both_databases() as urls, broker_process(lasting=True) as broker:
         for name, url in urls.items():
             result = soak(url, broker, arguments.seconds, Random(arguments.seed))
             print(f"{name}: {result}", flush=True)

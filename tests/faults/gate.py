@@ -3,20 +3,26 @@
 import socket
 import threading
 from contextlib import suppress
+from functools import partial
 from typing import Final, Self, final
 
+from tests.faults.acknowledgements import Acknowledgements
 from tests.servers import Address
+
+_LONGEST_READ: Final = 65_536
 
 
 @final
 class Gate:
-    """Forwards TCP connections; shut, it ends those that there are and lets no new one through.
+    """Forwards MQTT 5 connections; shut, it ends those that there are and lets no new one through.
 
-    What a client was sent before, it has; what is on its way in a shut gate is lost, as in a
-    network that fails.
+    What a broker has sent before its end arrives: unlike the kernel of a broker that was killed, it
+    resets no connection on which a client has just written. What is on its way in a shut gate is
+    lost, as in a network that fails.
     """
 
     def __init__(self, target: Address) -> None:
+        self.acknowledged: Final[list[bytes]] = []
         self._target = target
         self._server = socket.create_server(("127.0.0.1", 0))
         self.address: Final = Address(*self._server.getsockname())
@@ -47,7 +53,7 @@ class Gate:
         with self._lock:
             self._is_open = False
             for side in self._through:
-                _end(side)
+                _end(side, socket.SHUT_RDWR)
 
     def _accept(self) -> None:
         while True:
@@ -68,22 +74,40 @@ class Gate:
                 if not self._is_open:
                     return
                 self._through |= {outside, inside}
-            back = threading.Thread(target=_forward, args=(inside, outside), daemon=True)
+            seen = Acknowledgements()
+            back = threading.Thread(
+                target=partial(self._bring_back, inside, outside, seen), daemon=True
+            )
             back.start()
-            _forward(outside, inside)
+            _bring(outside, inside, seen)
             back.join()
             with self._lock:
                 self._through -= {outside, inside}
 
+    def _bring_back(
+        self, inside: socket.socket, outside: socket.socket, seen: Acknowledgements
+    ) -> None:
+        with suppress(OSError):  # one of them was ended
+            while data := inside.recv(_LONGEST_READ):
+                self.acknowledged.extend(seen.broker_sent(data))
+                outside.sendall(data)
+        _end(outside, socket.SHUT_WR)
 
-def _forward(source: socket.socket, sink: socket.socket) -> None:
-    with suppress(OSError):  # one of them was ended
-        while data := source.recv(65536):
-            sink.sendall(data)
-    _end(source)
-    _end(sink)
+
+def _bring(outside: socket.socket, inside: socket.socket, seen: Acknowledgements) -> None:
+    """Forward until the client ends; for a broker that has gone, let the client write in vain."""
+    has_gone = False
+    with suppress(OSError):  # the client was ended
+        while data := outside.recv(_LONGEST_READ):
+            seen.client_sent(data)
+            try:
+                if not has_gone:
+                    inside.sendall(data)
+            except OSError:
+                has_gone = True
+    _end(inside, socket.SHUT_WR)
 
 
-def _end(side: socket.socket) -> None:
+def _end(side: socket.socket, how: int) -> None:
     with suppress(OSError):  # its peer ended it first
-        side.shutdown(socket.SHUT_RDWR)
+        side.shutdown(how)

@@ -4,6 +4,7 @@ Events come at least once and in any order. Whoever reads them orders by (create
 what comes again, so nothing here depends on their order.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -84,6 +85,14 @@ def losses(rows: Sequence[Kept], told: Heard) -> Losses:
     ]
     progress = sum(_STATES_AT_THE_START < seq < row.event_seq for row, seq in missing)
     return Losses(states=len(missing) - progress, progress=progress)
+
+
+def jobs_out_of_order(rows: Sequence[Kept], given: Iterable[Change]) -> int:
+    """Count the jobs of which *given*, what a reader got after the helper, is not 1, 2, 3 ..."""
+    got: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
+    for change in given:
+        got[change.job_id, change.created_at].append(change.seq)
+    return sum(got[row.job_id, row.created_at] != list(range(1, row.event_seq + 1)) for row in rows)
 
 
 def last_states_lost(rows: Sequence[Kept], told: Heard) -> int:

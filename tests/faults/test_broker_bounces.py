@@ -19,7 +19,7 @@ pytest_plugins = ["tests.databases"]
 def test_every_event_arrives_whatever_happens_to_the_broker(
     shared_database_url: str, way: Way, *, from_pypi: bool
 ) -> None:
-    with broker_process(from_pypi=from_pypi) as broker:
+    with broker_process(from_pypi=from_pypi, lasting=True) as broker:
         # iotcore may be killed only when it has nothing to forget.
         bounces = Bounces("cut off" if broker.name == "iotcore" else way, times=3, seconds=4)
         result = bounce_broker(shared_database_url, broker, bounces, Random())

@@ -1,6 +1,7 @@
 """A subscriber that shares no line with the library: paho's client, MQTT 5, a lasting session."""
 
 import threading
+from collections.abc import Callable
 from typing import Final, Self, final
 from uuid import uuid4
 
@@ -25,18 +26,22 @@ class Witness:
     Its session outlives its connection (clean start false), and it comes back within a few
     hundredths of a second: long before a publisher that waits between its attempts.
 
-    With QoS 0 it has nothing to say to the broker. That matters where a broker is killed: one that
-    dies with an acknowledgement unread resets the connection, and paho, which meets that when it
-    acknowledges the next message, throws away what it has not read.
+    *tell* gets each payload in its thread as it comes.
+
+    A broker that is killed with an acknowledgement unread resets the connection, and paho, which
+    meets that when it acknowledges the next message, throws away what it has not read: let it reach
+    such a broker through a `Gate`.
     """
 
-    def __init__(self, broker: Address, topic: str, qos: int = 1) -> None:
+    def __init__(
+        self, broker: Address, topic: str, tell: Callable[[bytes], object] | None = None
+    ) -> None:
         self.payloads: Final[list[bytes]] = []
         self.grants = 0
         self._markers: Final[set[bytes]] = set()
         self._broker = broker
         self._topic = topic
-        self._qos = qos
+        self._tell = tell
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._client = Client(
@@ -91,7 +96,7 @@ class Witness:
         _reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
-        client.subscribe(self._topic, self._qos)
+        client.subscribe(self._topic, qos=1)
 
     def _on_subscribe(
         self,
@@ -107,5 +112,7 @@ class Witness:
         payload = bytes(message.payload)
         if payload.startswith(_MARKER):
             self._markers.add(payload)
-        else:
-            self.payloads.append(payload)
+            return
+        self.payloads.append(payload)
+        if self._tell is not None:
+            self._tell(payload)

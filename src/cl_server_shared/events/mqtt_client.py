@@ -1,7 +1,9 @@
 """A paho client: who it says it is, and what of its types is loose."""
 
 import secrets
+import socket
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, final, override
 
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
@@ -10,11 +12,29 @@ from paho.mqtt.properties import Properties
 
 from cl_server_shared.events.backlog import Message
 from cl_server_shared.events.mqtt_broker import Broker
+from cl_server_shared.events.mqtt_socket import GatheringSocket
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import SocketLike
+
+
+@final
+class _Client(Client):
+    """A client on a `GatheringSocket`.
+
+    Paho types its socket as a protocol, since its own websockets are none of Python's, but has no
+    public way to give it one.
+    """
+
+    @override
+    def _create_socket(self) -> "SocketLike":
+        connected = super()._create_socket()
+        return GatheringSocket(connected) if isinstance(connected, socket.socket) else connected
 
 
 def new_client(broker: Broker, will: Message | None) -> Client:
     """Return a client for MQTT 5 with a random id, with login and will, but without TLS yet."""
-    client = Client(
+    client = _Client(
         CallbackAPIVersion.VERSION2,
         # At most 23 letters and digits: every broker takes that (MQTT 5.0, section 3.1.3.1).
         client_id=f"clserver{secrets.token_hex(7)}",

@@ -17,6 +17,7 @@ from cl_server_shared.events.delivery import Delivery
 from cl_server_shared.events.mqtt_broker import Broker
 from cl_server_shared.events.mqtt_link import Link
 from cl_server_shared.events.mqtt_session import Session
+from cl_server_shared.events.mqtt_socket import GatheringSocket
 from cl_server_shared.events.subscriptions import Subscriptions
 from cl_server_shared.forking import AfterFork, renew_after_fork
 
@@ -54,7 +55,7 @@ class NetworkLoop(AfterFork):
         self._delay_seconds = _MIN_DELAY_SECONDS
         self._stopping = threading.Event()
         self._link = Link(broker, backlog, self._stopping)
-        self._served: socket.socket | None = None
+        self._served: GatheringSocket | None = None
         self._stop_at = 0.0
         self._has_ended = False
         self._waking = threading.Lock()
@@ -125,7 +126,7 @@ class NetworkLoop(AfterFork):
     def after_fork(self) -> None:
         """Let go of the connection, else the broker would think it alive when the parent dies."""
         if self._served is not None:
-            self._served.close()
+            self._served.abandon()
 
     def _run(self) -> None:
         session = Session(
@@ -162,21 +163,22 @@ class NetworkLoop(AfterFork):
 
     def _serve(self, session: Session) -> None:
         served = session.client.socket()
-        if not isinstance(served, socket.socket):
-            return
+        if served is None:
+            return  # refused: paho has closed it
+        if not isinstance(served, GatheringSocket):
+            raise TypeError(f"paho's socket is {served!r}, not the one that it was given")
         self._served = served
-        # Else Nagle's algorithm waits 40 ms for the acknowledgement of every 20 messages.
-        served.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with selectors.DefaultSelector() as selector:
             selector.register(self._woken, selectors.EVENT_READ)
             selector.register(served, selectors.EVENT_READ)
             while session.client.socket() is served and not self._is_finished():
-                writing = selectors.EVENT_WRITE if session.client.want_write() else 0
+                writing = selectors.EVENT_WRITE if served.has_unsent else 0
                 selector.modify(served, selectors.EVENT_READ | writing)
-                selector.select(0 if _holds_bytes(served) else self._tick_seconds(session))
+                selector.select(0 if served.pending() else self._tick_seconds(session))
                 with suppress(BlockingIOError):
                     self._woken.recv(4096)
                 session.step()
+                served.flush()
 
     def _is_drained(self) -> bool:
         announcement = self._announcement
@@ -203,8 +205,3 @@ class NetworkLoop(AfterFork):
             return
         self._stopping.wait(self._delay_seconds * random.uniform(0.5, 1))  # noqa: S311  no secret
         self._delay_seconds = min(2 * self._delay_seconds, _MAX_DELAY_SECONDS)
-
-
-def _holds_bytes(served: socket.socket) -> bool:
-    """Tell whether bytes were decrypted and not yet read: the selector does not know of them."""
-    return isinstance(served, ssl.SSLSocket) and served.pending() > 0

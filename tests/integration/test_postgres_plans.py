@@ -70,6 +70,14 @@ def test_a_claim_probes_the_waiting_line_and_sorts_only_heads(
     assert plan.count("LockRows") == 1  # of the job that is taken, not of each head
 
 
+def test_a_claim_of_one_type_probes_its_line_alone(engine: Engine) -> None:
+    plan = plan_of(engine, statements.CLAIM_OF_TYPE, claim_of(0) | {"task_type": "t1"})
+
+    assert searched(plan) == ["ix_jobs_waiting", "jobs_pkey"]
+    assert "Sort" not in plan
+    assert plan.count("LockRows") == 1
+
+
 def _name_of(value: object) -> str:
     return value.name if isinstance(value, Statement) else ""
 
@@ -84,8 +92,8 @@ def _name_of(value: object) -> str:
         (statements.ADOPT, ["ix_jobs_unannounced", "jobs_pkey"]),
         (statements.READ, ["ix_jobs_job_id"]),
         (statements.DELETE, ["ix_jobs_job_id"]),
-        (statements.STORE, ["jobs_pkey"]),
-        (statements.STORE_PROGRESS, ["jobs_pkey"]),
+        (statements.store(("status", "output"), is_marked=True), ["jobs_pkey"]),
+        (statements.store(("progress",), is_marked=False), ["jobs_pkey"]),
     ],
     ids=_name_of,
 )

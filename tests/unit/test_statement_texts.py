@@ -110,6 +110,13 @@ def test_a_claim_probes_the_waiting_line_once_per_type(
     ]
 
 
+def test_a_claim_of_one_type_probes_its_line_alone(connection: sqlite3.Connection) -> None:
+    plan = plan_of(connection, statements.CLAIM_OF_TYPE, claim_of(0) | {"task_type": "t1"})
+
+    assert searched(plan) == ["PRIMARY KEY", "ix_jobs_waiting"]
+    assert scanned_or_sorted(plan) == []
+
+
 @pytest.mark.parametrize(
     ("statement", "indexes"),
     [
@@ -120,8 +127,9 @@ def test_a_claim_probes_the_waiting_line_once_per_type(
         (statements.ADOPT, ["PRIMARY KEY", "ix_jobs_unannounced"]),
         (statements.READ, ["ix_jobs_job_id"]),
         (statements.DELETE, ["ix_jobs_job_id"]),
-        (statements.STORE, ["PRIMARY KEY"]),
-        (statements.STORE_PROGRESS, ["PRIMARY KEY"]),
+        (statements.store(("status", "output"), is_marked=True), ["PRIMARY KEY"]),
+        (statements.store(("status",), is_marked=True, is_takeover=True), ["PRIMARY KEY"]),
+        (statements.store(("progress",), is_marked=False), ["PRIMARY KEY"]),
     ],
     ids=_name_of,
 )

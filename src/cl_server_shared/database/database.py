@@ -29,7 +29,7 @@ from cl_server_shared.errors import DatabaseError
 from cl_server_shared.forking import renew_after_fork
 
 type Execute = Callable[[Statement, Values], Sequence[Row]]
-"""Runs one statement with its values and returns its rows."""
+"""Runs one statement with its values; returns its rows, empty ones where it only changes some."""
 
 _OLDEST_SQLITE: Final = (3, 35, 0)  # the first with RETURNING
 
@@ -75,7 +75,7 @@ class Database:
         return isinstance(living(self._engine).pool, SingletonThreadPool)
 
     def execute(self, statement: Statement, values: Values) -> Sequence[Row]:
-        """Run *statement* and commit it; return its rows, none where it gives none.
+        """Run *statement* and commit it; return its rows, as `run` does.
 
         Raises:
             DatabaseError: the database refused it or failed; nothing was changed, unless the
@@ -175,7 +175,7 @@ class Database:
             result = connection.exec_driver_sql(
                 statement.text(self.dialect), bound if isinstance(bound, tuple) else dict(bound)
             )
-            return [tuple(row) for row in result] if result.returns_rows else ()
+            return [tuple(row) for row in result] if result.returns_rows else [()] * result.rowcount
 
     @contextmanager
     def transaction(self, name: str) -> Generator[Transaction]:

@@ -21,11 +21,15 @@ class Statement:
     Args:
         name: what the statement does, for error messages.
         build: makes the Core construct for a dialect's name (`sqlite` or `postgresql`).
+        is_visible: whether those who wait for jobs are to look when it has changed something.
     """
 
-    def __init__(self, name: str, build: Callable[[str], ClauseElement]) -> None:
+    def __init__(
+        self, name: str, build: Callable[[str], ClauseElement], *, is_visible: bool = True
+    ) -> None:
         self.name = name
         self._build = build
+        self._is_visible = is_visible
         self._compiled: dict[str, _Compiled] = {}
 
     def text(self, dialect: Dialect) -> str:
@@ -44,8 +48,8 @@ class Statement:
         return compiled.text, compiled.arrange(values)
 
     def is_change(self, dialect: Dialect) -> bool:
-        """Tell whether rows that it returns are rows that it changed."""
-        return self._for(dialect).is_change
+        """Tell whether its rows are rows that it changed, so that others shall look."""
+        return self._is_visible and self._for(dialect).is_change
 
     def _for(self, dialect: Dialect) -> "_Compiled":
         key = f"{dialect.name}+{dialect.driver}"

@@ -9,6 +9,8 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from cl_server_shared.database.connections import Connections
 from cl_server_shared.database.statement import Row, Statement, Values
 
+_CHANGED: Final[tuple[Row, ...]] = ((),)
+
 
 @final
 class Transaction:
@@ -22,7 +24,7 @@ class Transaction:
         self._connection: Final = connection
 
     def execute(self, statement: Statement, values: Values) -> Sequence[Row]:
-        """Run *statement*; return its rows, none where it gives none."""
+        """Run *statement*; return its rows, as `run` does."""
         return run(self._dialect, self._connection, statement, values)
 
     def execute_each(self, statement: Statement, values: Sequence[Values]) -> bool:
@@ -52,10 +54,14 @@ class Transaction:
 def run(
     dialect: Dialect, connection: DBAPIConnection, statement: Statement, values: Values
 ) -> Sequence[Row]:
-    """Run *statement* on a driver's connection; return its rows, none where it gives none."""
+    """Run *statement* on a driver's connection; return its rows.
+
+    Of one that only changes rows, and gives none, return an empty row for each that it changed:
+    SQLite collects what is RETURNING in a table of its own first.
+    """
     cursor = connection.cursor()
     try:
         cursor.execute(*statement.text_and_bound(dialect, values))
-        return cursor.fetchall() if cursor.description else ()
+        return cursor.fetchall() if cursor.description else _CHANGED * cursor.rowcount
     finally:
         cursor.close()  # one that is left open keeps SQLite's lock, even on a closed connection

@@ -169,7 +169,7 @@ def checked_task_types(task_types: object) -> list[str]:
     for task_type in task_types:
         if not isinstance(task_type, str):
             raise InvalidJobError(f"task type {task_type!r} must be text")
-        types[task_type] = None
+        types[str.__str__(task_type)] = None  # a plain text also of an enumeration's member
     return [each for each in types if _is_storable(each)]  # no job can be of another type
 
 

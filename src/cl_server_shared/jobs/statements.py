@@ -5,6 +5,7 @@ only make sure that the job still is what the decision was about.
 """
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Final
 
 from sqlalchemy import (
@@ -21,7 +22,6 @@ from sqlalchemy import (
     Update,
     and_,
     bindparam,
-    case,
     cast,
     delete,
     func,
@@ -62,23 +62,6 @@ _ADDED_COLUMNS: Final = (
     "max_retries",
     "claim_number",
     "unannounced_at",
-)
-_STATE_COLUMNS: Final = (
-    "status",
-    "progress",
-    "error_message",
-    "started_at",
-    "completed_at",
-    "available_at",
-    "lease_expires_at",
-    "worker_id",
-    "claim_number",
-    "retry_count",
-    "last_error",
-    "cancel_reason",
-    "attempts",
-    "output",
-    "updated_at",
 )
 
 
@@ -146,10 +129,6 @@ def _as_it_was() -> ColumnElement[bool]:
 
 
 def _add(dialect: str) -> ClauseElement:
-    return _new(dialect).returning(JOBS.c.id)
-
-
-def _new(dialect: str) -> sqlite.Insert | postgresql.Insert:
     insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
     row = {**_parameters(_ADDED_COLUMNS, dialect), "retry_count": _ZERO, "event_seq": _ONE}
     return insert(JOBS).values(row).on_conflict_do_nothing(index_elements=["job_id"])
@@ -160,13 +139,21 @@ def _read(_dialect: str) -> ClauseElement:
 
 
 def _delete(_dialect: str) -> ClauseElement:
-    return delete(JOBS).where(JOBS.c.job_id == _ID).returning(JOBS.c.job_id)
+    return delete(JOBS).where(JOBS.c.job_id == _ID)
 
 
 def _claim(dialect: str) -> ClauseElement:
     """Claim the first waiting job of the wanted types, in one statement."""
     first = _first_waiting_sqlite() if dialect == "sqlite" else _first_waiting_postgresql()
     return _claimed(dialect, JOBS.c.id == first)
+
+
+def _claim_of_type(dialect: str) -> ClauseElement:
+    """Claim the first waiting job of one type: most workers know one, and nothing is compared."""
+    first = _in_line(_parameter("task_type", dialect)).limit(_ONE)
+    if dialect == "postgresql":
+        first = first.with_for_update(skip_locked=True)
+    return _claimed(dialect, JOBS.c.id == first.scalar_subquery())
 
 
 def _claim_each(dialect: str) -> ClauseElement:
@@ -244,17 +231,16 @@ def _first_waiting_postgresql() -> ScalarSelect[int]:
     second worker would skip jobs that the first does not take, and answer "none" while they wait.
     """
     types = json_texts("postgresql", "task_types")
-    jobs = JOBS.alias("waiting")
     first_type = _types_in_line(types).limit(_ONE).offset(_ZERO).scalar_subquery()
-    return (
-        select(jobs.c.id)
-        .where(_waiting(jobs), jobs.c.task_type == first_type)
-        .order_by(*_line(jobs))
-        .limit(_ONE)
-        .offset(_ZERO)
-        .with_for_update(skip_locked=True)
-        .scalar_subquery()
-    )
+    first = _in_line(first_type).limit(_ONE)
+    return first.with_for_update(skip_locked=True).scalar_subquery()
+
+
+def _in_line(task_type: ColumnElement[object] | ScalarSelect[str]) -> Select[int]:
+    """Find the waiting jobs of one type, in their order."""
+    jobs = JOBS.alias("waiting")
+    of_type: Select[int] = select(jobs.c.id).where(_waiting(jobs), jobs.c.task_type == task_type)
+    return of_type.order_by(*_line(jobs)).offset(_ZERO)
 
 
 def _waiting_types(dialect: str) -> ClauseElement:
@@ -277,48 +263,34 @@ def _work(dialect: str) -> ClauseElement:
     return select(types.c.value, head_id.is_not(None), *_next_due()).select_from(types)
 
 
-def _store(dialect: str) -> ClauseElement:
-    return _stored(dialect).returning(JOBS.c.event_seq)
+@cache
+def store(names: tuple[str, ...], *, is_marked: bool, is_takeover: bool = False) -> Statement:
+    """Build the statement that stores a decision: what it changes of a job, and nothing else.
 
+    So no index is touched for nothing, and no lease is written back that the keeper has renewed
+    since the job was read.
 
-def _stored(dialect: str) -> Update:
-    """Store a decision; it may end a lease, but never write back an old one.
-
-    What was decided on knows the lease as it was then; the keeper may have renewed it since.
+    Args:
+        names: the columns that change.
+        is_marked: whether the job is marked until the world was told.
+        is_takeover: whether only a job is changed whose lease has ended by now.
     """
-    given = _parameter("lease_expires_at", dialect)
-    lease = case((given.is_(None), null()), else_=JOBS.c.lease_expires_at)
-    return _changed({**_new_state(dialect), "lease_expires_at": lease})
 
+    def build(dialect: str) -> ClauseElement:
+        values = {
+            **_parameters((*names, "updated_at"), dialect),
+            "event_seq": JOBS.c.event_seq + _ONE,
+            **({"unannounced_at": _still_unannounced(dialect)} if is_marked else {}),
+        }
+        changed = update(JOBS).where(_as_it_was()).values(values)
+        return changed.where(JOBS.c.lease_expires_at <= _NOW) if is_takeover else changed
 
-def _take_over(dialect: str) -> ClauseElement:
-    """Store what becomes of a lost job, unless its lease was renewed since it was read."""
-    changed = _changed(_new_state(dialect), JOBS.c.lease_expires_at <= _NOW)
-    return changed.returning(JOBS.c.event_seq)
-
-
-def _store_progress(dialect: str) -> ClauseElement:
-    """Store progress alone: it is the most frequent change, and touches no index."""
-    changed = _changed(_parameters(("progress", "updated_at"), dialect))
-    return changed.returning(JOBS.c.event_seq)
-
-
-def _new_state(dialect: str) -> dict[str, ColumnElement[object]]:
-    return {
-        **_parameters(_STATE_COLUMNS, dialect),
-        "unannounced_at": _still_unannounced(dialect),
-    }
+    return Statement("recover a job" if is_takeover else "update_job", build)
 
 
 def _still_unannounced(dialect: str) -> ColumnElement[object]:
     """Mark a job whose new state the world is to be told; the oldest such mark stays."""
     return func.coalesce(JOBS.c.unannounced_at, _parameter("unannounced_at", dialect))
-
-
-def _changed(values: dict[str, ColumnElement[object]], *conditions: ColumnElement[bool]) -> Update:
-    next_seq = JOBS.c.event_seq + _ONE
-    changed = update(JOBS).where(_as_it_was(), *conditions)
-    return changed.values({**values, "event_seq": next_seq})
 
 
 def _due(_dialect: str) -> ClauseElement:
@@ -340,7 +312,6 @@ def _promote(_dialect: str) -> ClauseElement:
         update(JOBS)
         .where(JOBS.c.status == QUEUED, JOBS.c.available_at <= _NOW)
         .values(available_at=null())
-        .returning(JOBS.c.id)
     )
 
 
@@ -453,7 +424,7 @@ def _finished(_dialect: str) -> ClauseElement:
 
 
 def _delete_finished(_dialect: str) -> ClauseElement:
-    return delete(JOBS).where(JOBS.c.job_id == _ID, _has_ended()).returning(JOBS.c.job_id)
+    return delete(JOBS).where(JOBS.c.job_id == _ID, _has_ended())
 
 
 def _has_ended() -> ColumnElement[bool]:
@@ -462,25 +433,23 @@ def _has_ended() -> ColumnElement[bool]:
 
 
 ADD: Final = Statement("add_job", _add)
-ADD_EACH: Final = Statement("add_jobs", _new)
 READ: Final = Statement("get_job", _read)
 DELETE: Final = Statement("delete_job", _delete)
 CLAIM: Final = Statement("fetch_next_job", _claim)
+CLAIM_OF_TYPE: Final = Statement("fetch_next_job", _claim_of_type)
 CLAIM_EACH: Final = Statement("fetch_next_jobs", _claim_each)
 WAITING_OF_TYPE: Final = Statement("find waiting jobs of a type", _waiting_of_type)
 WAITING_TYPES: Final = Statement("find waiting types", _waiting_types)
 MARKS: Final = Statement("find changed jobs", _marks)
 WORK: Final = Statement("find work", _work)
-STORE: Final = Statement("update_job", _store)
-STORE_EACH: Final = Statement("finish_jobs", _stored)
-TAKE_OVER: Final = Statement("recover a job", _take_over)
-STORE_PROGRESS: Final = Statement("update_job (progress)", _store_progress)
 DUE: Final = Statement("find what is due", _due)
 PROMOTE: Final = Statement("make delayed jobs available", _promote)
-RENEW: Final = Statement("renew leases", _renew)
+RENEW: Final = Statement("renew leases", _renew, is_visible=False)
 EXPIRED: Final = Statement("find expired leases", _expired)
-RECORD_ANNOUNCED: Final = Statement("record what was announced", _record_announced)
-ADOPT: Final = Statement("adopt unannounced jobs", _adopt)
+RECORD_ANNOUNCED: Final = Statement(
+    "record what was announced", _record_announced, is_visible=False
+)
+ADOPT: Final = Statement("adopt unannounced jobs", _adopt, is_visible=False)
 FIRST_UNANNOUNCED: Final = Statement("find unannounced jobs", _first_unannounced)
 COUNT: Final = Statement("count_jobs", _count)
 FINISHED: Final = Statement("find finished jobs", _finished)

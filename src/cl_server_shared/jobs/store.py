@@ -34,6 +34,8 @@ from cl_server_shared.models.job import storable_text
 _LOOKS_BEFORE_EMPTY: Final = 20
 _PAUSE_SECONDS: Final = 0.001
 _EXPIRED_AT_ONCE: Final = 100
+_PROGRESS_ALONE: Final = ("progress",)
+"""The most frequent change: it touches no index, and need not be told for sure."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +152,7 @@ class JobStore:
     def add_each(self, new: Sequence[Values]) -> list[bool]:
         """Insert rows; tells for each whether its job_id was new. First of its transaction."""
         marked = [self._marked(row) for row in new]
-        if self._run_each(statements.ADD_EACH, marked):
+        if self._run_each(statements.ADD, marked):
             return [True] * len(marked)
         return [bool(self._run(statements.ADD, row)) for row in marked]
 
@@ -193,31 +195,44 @@ class JobStore:
         None: the row was changed or removed meanwhile, or its lease has not ended by *expired_at*
         (where that is given), and nothing was stored.
         """
-        guard = _as_seen(row_id, seen)
-        if _is_progress_alone(seen, state):
-            changed: Values = {**guard, "progress": state.progress, "updated_at": now_ms}
-            found = self._run(statements.STORE_PROGRESS, changed)
-        else:
-            changed = {**guard, **_columns_of(state), **self._times(now_ms)}
-            if expired_at is None:
-                found = self._run(statements.STORE, changed)
-            else:
-                found = self._run(statements.TAKE_OVER, {**changed, "now": expired_at})
-        return state._replace(event_seq=_integer(found[0][0])) if found else None
+        names, values = self._changes(row_id, seen, state, now_ms)
+        is_takeover, is_marked = expired_at is not None, self._is_marked(names)
+        statement = statements.store(names, is_marked=is_marked, is_takeover=is_takeover)
+        if is_takeover:
+            values["now"] = expired_at
+        return (
+            state._replace(event_seq=seen.event_seq + 1) if self._run(statement, values) else None
+        )
 
     def store_each(self, changes: Sequence[tuple[int, JobState, JobState]], now_ms: int) -> bool:
         """Store new states, given as (row id, as seen, to be), each with the next `event_seq`.
 
-        False: a job is no longer as it was seen, and nothing was stored. First of its transaction.
+        False: a job is no longer as it was seen, or not the same columns change of each, and
+        nothing was stored. First of its transaction.
         """
         # In one order for all, or two batches would wait for each other's rows.
-        return self._run_each(
-            statements.STORE_EACH,
-            [
-                {**_as_seen(row_id, seen), **_columns_of(state), **self._times(now_ms)}
-                for row_id, seen, state in sorted(changes, key=itemgetter(0))
-            ],
-        )
+        ordered = sorted(changes, key=itemgetter(0))
+        each = [self._changes(row_id, seen, state, now_ms) for row_id, seen, state in ordered]
+        kinds = {names for names, _ in each}
+        if len(kinds) != 1:
+            return False
+        (names,) = kinds
+        statement = statements.store(names, is_marked=self._is_marked(names))
+        return self._run_each(statement, [values for _, values in each])
+
+    def _changes(
+        self, row_id: int, seen: JobState, state: JobState, now_ms: int
+    ) -> tuple[tuple[str, ...], dict[str, object]]:
+        """Return the columns that change, and the values of the statement that stores them."""
+        values = _changed_columns(seen, state)
+        names = (*values,)
+        values |= _as_seen(row_id, seen)
+        values["updated_at"] = now_ms
+        values["unannounced_at"] = now_ms
+        return names, values
+
+    def _is_marked(self, names: tuple[str, ...]) -> bool:
+        return self._marks_changes and names != _PROGRESS_ALONE
 
     def claim(self, task_types: Sequence[str], lease: Lease) -> JobRow | None:
         """Claim the first waiting job of these types, or tell that none waits."""
@@ -258,9 +273,6 @@ class JobStore:
     def _marked(self, row: Values) -> Values:
         return {**row, "unannounced_at": row["created_at"] if self._marks_changes else None}
 
-    def _times(self, now_ms: int) -> Values:
-        return {"updated_at": now_ms, "unannounced_at": now_ms if self._marks_changes else None}
-
     def _look_again(self, task_types: Sequence[str], lease: Lease) -> JobRow | None:
         """Claim after an empty answer of PostgreSQL, which may have come from jobs just taken.
 
@@ -280,7 +292,11 @@ class JobStore:
         return None
 
     def _claim_of(self, task_types: Sequence[str], lease: Lease) -> JobRow | None:
-        values = {"task_types": json.dumps(task_types), **self._values_of(lease)}
+        values = self._values_of(lease)
+        if len(task_types) == 1:
+            values["task_type"] = task_types[0]
+            return _first(self._run(statements.CLAIM_OF_TYPE, values))
+        values["task_types"] = json.dumps(task_types)
         return _first(self._run(statements.CLAIM, values))
 
     def next_due_at(self) -> int | None:
@@ -317,11 +333,6 @@ def _engine_of(session_factory: sessionmaker[Session]) -> Engine:
     return bind
 
 
-def _is_progress_alone(seen: JobState, state: JobState) -> bool:
-    # The status is compared first for its speed: most other changes change it.
-    return seen.status is state.status and seen._replace(progress=state.progress) == state
-
-
 def _as_seen(row_id: int, seen: JobState) -> Values:
     return {
         "row_id": row_id,
@@ -331,23 +342,18 @@ def _as_seen(row_id: int, seen: JobState) -> Values:
     }
 
 
-def _columns_of(state: JobState) -> Values:
-    return {
-        "status": state.status.value,
-        "progress": state.progress,
-        "output": state.output,
-        "error_message": state.error_message,
-        "started_at": state.started_at,
-        "completed_at": state.completed_at,
-        "available_at": state.available_at,
-        "lease_expires_at": state.lease_expires_at,
-        "worker_id": state.worker_id,
-        "claim_number": state.claim_number,
-        "retry_count": state.retry_count,
-        "last_error": state.last_error,
-        "cancel_reason": state.cancel_reason,
-        "attempts": state.attempts.text,
+def _changed_columns(seen: JobState, state: JobState) -> dict[str, object]:
+    """Return the columns whose values differ, in the order of the fields."""
+    changed: dict[str, object] = {
+        name: value
+        for name, old, value in zip(JobState._fields, seen, state, strict=True)
+        if value is not old and value != old
     }
+    if "status" in changed:
+        changed["status"] = state.status.value
+    if "attempts" in changed:
+        changed["attempts"] = state.attempts.text
+    return changed
 
 
 def _can_be_stored(job_id: str) -> bool:

@@ -4,8 +4,10 @@ import sqlite3
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol, final, override
+from functools import partial
+from typing import Final, Literal, Protocol, final, override
 from weakref import ref
 
 from sqlalchemy import Engine
@@ -19,6 +21,11 @@ from sqlalchemy.pool import (
 )
 
 from cl_server_shared.errors import DatabaseError
+
+_PRIMARY_CODE: Final = 0xFF  # https://www.sqlite.org/rescode.html#primary_result_codes
+# While it waits for a lock, SQLite looks after 1, 2, 5, 10 ... 100 ms: who has waited long looks
+# seldom, and others overtake. So its wait is ended early and begun anew (`patiently`).
+_LONGEST_PAUSE_MS: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +41,14 @@ class DatabaseOptions:
 class Connections(Protocol):
     """Lends connections, one caller each; every one comes back exactly once."""
 
+    def patiently[T](self, act: Callable[[], T]) -> T:
+        """Do *act*, again and again while another process holds SQLite's lock.
+
+        Raises:
+            sqlite3.OperationalError: it still does when the time is up.
+        """
+        ...
+
     def acquire(self) -> DBAPIConnection:
         """Lend a connection, waiting for one where there is a limit."""
         ...
@@ -44,6 +59,10 @@ class Connections(Protocol):
 
     def commit(self, connection: DBAPIConnection) -> None:
         """Commit what `begin` began."""
+        ...
+
+    def is_in_transaction(self, connection: DBAPIConnection) -> bool:
+        """Tell whether what `begin` began is neither committed nor undone (SQLite)."""
         ...
 
     @property
@@ -106,6 +125,18 @@ class PrivateConnections(Connections):
         self._keeps_idle = not isinstance(engine.pool, NullPool)
 
     @override
+    def patiently[T](self, act: Callable[[], T]) -> T:
+        deadline: float | None = None
+        while True:
+            try:
+                return act()
+            except sqlite3.OperationalError as error:
+                now = time.monotonic()
+                deadline = deadline or now + self._options.lock_timeout_seconds
+                if not is_locked(error) or now >= deadline:
+                    raise
+
+    @override
     def acquire(self) -> DBAPIConnection:
         self._places.acquire()
         try:
@@ -118,11 +149,16 @@ class PrivateConnections(Connections):
         # IMMEDIATE: a transaction that reads first could not become a writing one any more once
         # another process has written (https://www.sqlite.org/lang_transaction.html, 2.2).
         is_sqlite = living(self._engine).dialect.name == "sqlite"
-        _execute(connection, "BEGIN IMMEDIATE" if is_sqlite else "BEGIN")
+        begin = "BEGIN IMMEDIATE" if is_sqlite else "BEGIN"
+        self.patiently(partial(_execute, connection, begin))
 
     @override
     def commit(self, connection: DBAPIConnection) -> None:
-        _execute(connection, "COMMIT")
+        self.patiently(partial(_execute, connection, "COMMIT"))
+
+    @override
+    def is_in_transaction(self, connection: DBAPIConnection) -> bool:
+        return isinstance(connection, sqlite3.Connection) and connection.in_transaction
 
     @property
     @override
@@ -207,6 +243,11 @@ class SharedConnection(Connections):
         )
 
     @override
+    def patiently[T](self, act: Callable[[], T]) -> T:
+        """Do *act*: no other process can hold a lock in this one's memory."""
+        return act()
+
+    @override
     def acquire(self) -> DBAPIConnection:
         engine = living(self._engine)
         if self._only_thread not in {None, threading.get_ident()}:
@@ -231,6 +272,10 @@ class SharedConnection(Connections):
     @override
     def commit(self, connection: DBAPIConnection) -> None:
         connection.commit()
+
+    @override
+    def is_in_transaction(self, connection: DBAPIConnection) -> bool:
+        return isinstance(connection, sqlite3.Connection) and connection.in_transaction
 
     @property
     @override
@@ -298,6 +343,11 @@ def open_beside(engine: Engine) -> DBAPIConnection:
     return connection
 
 
+def is_locked(error: sqlite3.OperationalError) -> bool:
+    """Tell whether a statement failed only because another connection is writing."""
+    return error.sqlite_errorcode & _PRIMARY_CODE == sqlite3.SQLITE_BUSY
+
+
 def living(engine: ref[Engine]) -> Engine:
     """Return the engine, which only its owner keeps alive.
 
@@ -351,7 +401,8 @@ def _any_text(stored: bytes) -> str:
 
 
 def _set_up_sqlite(connection: DBAPIConnection, options: DatabaseOptions) -> None:
-    _execute(connection, f"PRAGMA busy_timeout={int(options.lock_timeout_seconds * 1000)}")
+    pause_ms = min(_LONGEST_PAUSE_MS, int(options.lock_timeout_seconds * 1000))
+    _execute(connection, f"PRAGMA busy_timeout={pause_ms}")
     if options.sqlite_wal:
         _enter_wal(connection, options)
     _execute(connection, f"PRAGMA synchronous={options.sqlite_synchronous}")

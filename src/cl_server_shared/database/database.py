@@ -4,7 +4,8 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Final, final
 from weakref import WeakKeyDictionary, finalize, ref
 
@@ -18,6 +19,7 @@ from cl_server_shared.database.connections import (
     Connections,
     DatabaseOptions,
     connections_for,
+    is_locked,
     living,
 )
 from cl_server_shared.database.notifying import NOTIFY, Notifier
@@ -25,6 +27,7 @@ from cl_server_shared.database.schema import require_schema
 from cl_server_shared.database.statement import Row, Statement, Values
 from cl_server_shared.database.transaction import Transaction, run
 from cl_server_shared.database.watching import DatabaseWatch, Waiter
+from cl_server_shared.database.write_queue import Write, WriteQueue
 from cl_server_shared.errors import DatabaseError
 from cl_server_shared.forking import renew_after_fork
 
@@ -82,14 +85,42 @@ class Database:
                 connection broke while it was committing.
             SchemaError: tables are missing, and may not be made.
         """
-        try:
-            rows = self._execute(statement, values)
-        except DatabaseError as error:
-            self._read_any_text_or_raise(error)
-            rows = self._execute(statement, values)
+        if self._writes is not None and statement.is_change(self.dialect):
+            return self._writes.execute(statement, values)
+        rows = self._execute_alone(statement, values)
         if self._notifier is not None and rows and statement.is_change(self.dialect):
             self._notifier.note_change()
         return rows
+
+    def _execute_alone(self, statement: Statement, values: Values) -> Sequence[Row]:
+        try:
+            return self._execute(statement, values)
+        except DatabaseError as error:
+            self._read_any_text_or_raise(error)
+            return self._execute(statement, values)
+
+    def _execute_together(self, writes: Sequence[Write]) -> None:
+        """Run several statements in one transaction, and tell each its rows once it is committed.
+
+        That is told for sure: Ctrl-C in the moment of the commit, or of telling, must not make
+        somebody else do again what is done.
+        """
+        with self._lent("write together") as (connections, connection):
+            connections.begin(connection)
+            rows = [run(self.dialect, connection, each.statement, each.values) for each in writes]
+
+            def tell() -> None:
+                if not connections.is_in_transaction(connection):
+                    for write, its_rows in zip(writes, rows, strict=True):
+                        write.rows = its_rows
+
+            try:
+                try:
+                    connections.commit(connection)
+                finally:
+                    tell()
+            finally:
+                tell()  # again, where the interruption came while it told
 
     def _read_any_text_or_raise(self, error: DatabaseError) -> None:
         """Help where other code stored bytes that are no text.
@@ -108,7 +139,7 @@ class Database:
         try:
             connection = connections.acquire()
             try:
-                rows = run(self.dialect, connection, statement, values)
+                rows = self._run(connections, connection, statement, values)
             except BaseException:
                 connections.discard(connection)
                 raise
@@ -130,8 +161,22 @@ class Database:
             return self._look(statement, values)
 
     def _look(self, statement: Statement, values: Values) -> Sequence[Row]:
-        with self._lent(statement.name, only_reads=True) as (_, connection):
+        with self._lent(statement.name, only_reads=True) as (connections, connection):
+            return self._run(connections, connection, statement, values)
+
+    def _run(
+        self,
+        connections: Connections,
+        connection: DBAPIConnection,
+        statement: Statement,
+        values: Values,
+    ) -> Sequence[Row]:
+        try:
             return run(self.dialect, connection, statement, values)
+        except sqlite3.OperationalError as error:
+            if not is_locked(error):
+                raise
+        return connections.patiently(partial(run, self.dialect, connection, statement, values))
 
     def watch(self, waiter: Waiter) -> None:
         """Wake *waiter* when what it waits for may have changed; harmless when repeated.
@@ -186,7 +231,8 @@ class Database:
         Raises:
             DatabaseError: as for `execute`, from the block's statements and from its end.
         """
-        with self._lent(name) as (connections, connection):
+        turn = nullcontext() if self._writes is None else self._writes.turn()
+        with turn, self._lent(name) as (connections, connection):
             connections.begin(connection)
             yield Transaction(self.dialect, connections, connection)
             connections.commit(connection)
@@ -221,6 +267,12 @@ class Database:
         self._connections = connections_for(engine, self._options)
         finalize(engine, _close_own, self._connections, os.getpid())
         finalize(engine, _end_own, self._watch, self._notifier, os.getpid())
+        is_sqlite = self.dialect.name == "sqlite"
+        self._writes = (
+            WriteQueue(self._execute_alone, self._execute_together)
+            if is_sqlite and self.has_private_connections
+            else None
+        )
         self._reads_any_text = False
         self._preparing = threading.Lock()
         self._prepared = False

@@ -17,6 +17,7 @@ from cl_server_shared.models.job import PROGRESS_MAX, storable_text
 from cl_server_shared.models.json_object import JsonObject
 
 _STATUSES: Final = {status.value: status for status in JobStatus}
+_ANY_RECORD: Final = JobRecord(job_id="any", task_type="any")
 
 
 class JobRow(NamedTuple):
@@ -130,14 +131,17 @@ def _plain_record(row: JobRow) -> JobRecord | None:
         or not _is_plain(row)
     ):
         return None
-    return JobRecord.model_construct(
-        job_id=row.job_id,
-        task_type=row.task_type,
-        params=params,
-        status=_STATUSES[row.status],
-        progress=row.progress,
-        output=output,
-        error_message=row.error_message,
+    # Faster than `model_construct`, which looks for aliases, defaults and validators.
+    return _ANY_RECORD.model_copy(
+        update={
+            "job_id": row.job_id,
+            "task_type": row.task_type,
+            "params": params,
+            "status": _STATUSES[row.status],
+            "progress": row.progress,
+            "output": output,
+            "error_message": row.error_message,
+        }
     )
 
 

@@ -136,6 +136,9 @@ class FolderlessSettings(BaseSettings):
     )
     STORAGE_FSYNC: bool = False
     DATABASE_LOCK_TIMEOUT_SECONDS: PositiveSeconds = 60
+    DATABASE_STATEMENT_TIMEOUT_SECONDS: float = Field(default=0, ge=0, allow_inf_nan=False)
+    DATABASE_POOL_SIZE: int = Field(default=15, ge=1)
+    DATABASE_TRANSACTION_POOLING: bool = False
 
     WORKER_ID: str = Field(default_factory=_default_worker_id)
     WORKER_SUPPORTED_TASKS: Annotated[list[str], NoDecode, BeforeValidator(_split)] = []

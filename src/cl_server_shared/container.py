@@ -21,7 +21,12 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from cl_server_shared.clock import SystemClock
 from cl_server_shared.config import Config, FolderlessSettings, Settings, load_settings
-from cl_server_shared.database import DatabaseOptions, make_engine, make_session_factory
+from cl_server_shared.database import (
+    DatabaseOptions,
+    PostgresOptions,
+    make_engine,
+    make_session_factory,
+)
 from cl_server_shared.events.broadcast_type import (
     choose_broadcaster,
     choose_presence,
@@ -52,8 +57,16 @@ def _database_url(settings: Settings) -> str:
     return settings.STORE_DATABASE_URL
 
 
-def _engine(database_url: str, closing: ExitStack) -> Engine:
-    engine = make_engine(database_url)
+def _engine(database_url: str, settings: Settings, closing: ExitStack) -> Engine:
+    engine = make_engine(
+        database_url,
+        PostgresOptions(
+            pool_size=settings.DATABASE_POOL_SIZE,
+            lock_timeout_seconds=settings.DATABASE_LOCK_TIMEOUT_SECONDS,
+            statement_timeout_seconds=settings.DATABASE_STATEMENT_TIMEOUT_SECONDS,
+            has_transaction_pooling=settings.DATABASE_TRANSACTION_POOLING,
+        ),
+    )
     closing.callback(engine.dispose)
     return engine
 
@@ -162,7 +175,7 @@ class Container(containers.DeclarativeContainer):
     | `clock` | `Clock` | the system's time |
     | `closing` | `ExitStack` | what `running` closes at its end, the last built first |
     | `database_url` | `str` | `STORE_DATABASE_URL` |
-    | `engine`, `session_factory` | SQLAlchemy's | `database_url` |
+    | `engine`, `session_factory` | SQLAlchemy's | `database_url`, `DATABASE_...` |
     | `broadcaster` | `Broadcaster` | `BROADCAST_TYPE` |
     | `outbox` | `Outbox` | `broadcaster`: sends again what was not acknowledged |
     | `worker_presence` | `Presence` | `WORKER_ID`, `WORKER_SUPPORTED_TASKS`, `BROADCAST_TYPE` |
@@ -188,7 +201,7 @@ class Container(containers.DeclarativeContainer):
     closing: providers.Provider[ExitStack] = providers.ThreadSafeSingleton(ExitStack)
     database_url: providers.Provider[str] = providers.ThreadSafeSingleton(_database_url, settings)
     engine: providers.Provider[Engine] = providers.ThreadSafeSingleton(
-        _engine, database_url, closing
+        _engine, database_url, settings, closing
     )
     session_factory: providers.Provider[sessionmaker[Session]] = providers.ThreadSafeSingleton(
         make_session_factory, engine

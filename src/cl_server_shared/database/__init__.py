@@ -2,7 +2,7 @@
 
 from cl_server_shared.database.connections import DatabaseOptions
 from cl_server_shared.database.database import Database, Execute, database_of
-from cl_server_shared.database.engine import make_engine, make_session_factory
+from cl_server_shared.database.engine import PostgresOptions, make_engine, make_session_factory
 from cl_server_shared.database.schema import JOBS, PROCESSING, QUEUED, include_object, upgrade
 from cl_server_shared.database.statement import Row, Statement, Values
 from cl_server_shared.database.transaction import Transaction
@@ -16,6 +16,7 @@ __all__ = [
     "Database",
     "DatabaseOptions",
     "Execute",
+    "PostgresOptions",
     "Row",
     "Statement",
     "Transaction",

@@ -212,6 +212,9 @@ def _lock(connection: Connection) -> None:
         connection.exec_driver_sql(f"PRAGMA busy_timeout={_LOCK_TIMEOUT_MS}")
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     else:
+        # An index of millions of rows takes its time, and other processes wait for it here.
+        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
+        connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('cl_server_shared'))"))
 
 

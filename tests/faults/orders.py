@@ -8,13 +8,13 @@ from typing import Final
 
 from sqlalchemy import Dialect, Engine
 
-from cl_server_shared.database import upgrade
+from cl_server_shared.database import database_of, upgrade
 from cl_server_shared.jobs import statements
 from cl_server_shared.models import JobEvent
 from tests.faults.scenes import Scene
 from tests.faults.stage import Stage, state_of
 from tests.faults.turns import Choose, Play, Turns
-from tests.faults.world import World
+from tests.faults.world import OPTIONS, World
 
 FINAL: Final = {"completed", "error"}
 
@@ -30,11 +30,17 @@ def outcomes_of(
         AssertionError: a promise was broken.
     """
     upgrade(engine)
+    _let_threads_be_processes(engine)
     world = World(engine)
     outcomes: Counter[Outcome] = Counter()
     for choose in orders:
         outcomes[_play(scene, world, turns, choose)] += 1
     return outcomes
+
+
+def _let_threads_be_processes(engine: Engine) -> None:
+    """Let writers meet in the database: threads of one process would take turns before it."""
+    database_of(engine, OPTIONS)._writes = None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # see above
 
 
 def _play(scene: Scene, world: World, turns: Turns, choose: Choose) -> Outcome:

@@ -20,7 +20,7 @@ from tests.repositories import SettableClock
 
 LEASE_SECONDS: Final = 30
 DEFAULT_RETRIES: Final = 1
-_OPTIONS: Final = DatabaseOptions(sqlite_synchronous="OFF", lock_timeout_seconds=5)
+OPTIONS: Final = DatabaseOptions(sqlite_synchronous="OFF", lock_timeout_seconds=5)
 _POLICY: Final = JobPolicy(max_retries=DEFAULT_RETRIES, progress_max_per_second=1_000_000)
 
 
@@ -74,7 +74,7 @@ class World:
             worker_id=name,
             jitter=self._jitter,
             policy=_POLICY,
-            options=_OPTIONS,
+            options=OPTIONS,
         )
         sessions = make_session_factory(engine or self.engine)
         return Worker(SqlJobRepository(sessions, parts), leases)

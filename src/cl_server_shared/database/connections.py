@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Literal, Protocol, final, override
+from typing import Final, Literal, Protocol, cast, final, override
 from weakref import ref
 
 from sqlalchemy import Engine
@@ -345,7 +345,9 @@ def open_beside(engine: Engine) -> DBAPIConnection:
 
 def is_locked(error: sqlite3.OperationalError) -> bool:
     """Tell whether a statement failed only because another connection is writing."""
-    return error.sqlite_errorcode & _PRIMARY_CODE == sqlite3.SQLITE_BUSY
+    # Absent where Python itself, or a wrapper of the driver, raised it.
+    code = cast("int", getattr(error, "sqlite_errorcode", 0))
+    return code & _PRIMARY_CODE == sqlite3.SQLITE_BUSY
 
 
 def living(engine: ref[Engine]) -> Engine:

@@ -93,11 +93,13 @@ def _memory_chunks(data: Buffer) -> Generator[Chunk]:
 
 
 def _path_chunks(path: Path) -> Generator[Chunk]:
-    """Read a file into one buffer again and again: a chunk is good until the next is asked for."""
+    """Read a file into two buffers in turns: a chunk is good until the one after next."""
     found = path.stat()
     if not (S_ISREG(found.st_mode) or S_ISDIR(found.st_mode)):
         raise InvalidSourceError(f"'{path}' is no regular file: open it and give the stream")
-    buffer = memoryview(bytearray(min(CHUNK_BYTES, max(_SMALL_BYTES, found.st_size + 1))))
+    size_bytes = min(CHUNK_BYTES, max(_SMALL_BYTES, found.st_size + 1))
+    buffer, other = (memoryview(bytearray(size_bytes)) for _ in range(2))
     with path.open("rb", buffering=0) as source:
         while count := source.readinto(buffer):
             yield buffer[:count]
+            buffer, other = other, buffer

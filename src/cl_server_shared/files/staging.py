@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Self, final
@@ -21,6 +20,7 @@ from cl_server_shared.files.folders import (
     require_regular,
     sync_folders,
 )
+from cl_server_shared.files.hashing import Digest
 from cl_server_shared.files.paths import JobPath
 from cl_server_shared.files.sources import Chunk
 from cl_server_shared.files.temporary import new_temporary, remove_temporary, sweep
@@ -58,7 +58,7 @@ class StagedFile:
         self._target = target
         self._closers = ExitStack()
         self._opened: _Opened | None = None
-        self._hash = sha256()
+        self._digest = Digest()
         self.size_bytes = 0
 
     @property
@@ -69,21 +69,23 @@ class StagedFile:
     @property
     def hash(self) -> str:
         """The SHA-256 of what was taken, in lower-case hex."""
-        return self._hash.hexdigest()
+        return self._digest.hex
 
     def append(self, chunks: Iterable[Chunk], checkpoint: Checkpoint) -> None:
-        """Write and hash *chunks*.
+        """Write and hash *chunks*, each good until the next but one is asked for.
 
         Raises:
             InvalidPathError: the target or a folder on the way is a link or of another kind.
             FileNotFoundError: the target's folder is absent.
             OSError: the system refused to write.
         """
-        for chunk in chunks:
-            checkpoint()
-            _write_all(self._open().temporary, chunk)
-            self._hash.update(chunk)
-            self.size_bytes += len(chunk)
+        with self._digest:
+            for chunk in chunks:
+                checkpoint()
+                temporary = self._open().temporary
+                self._digest.update(chunk)
+                _write_all(temporary, chunk)
+                self.size_bytes += len(chunk)
 
     def commit(self, checkpoint: Checkpoint) -> None:
         """Give the file its final name, replacing what had it.

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -43,8 +44,31 @@ def _enter(sizes: Sizes, stack: ExitStack) -> Sequence[Entrant]:
             how="path and bytes: SHA-256 alone; stream and 1 KB: write and hash in a loop",
             play=partial(_limit, contents),
         ),
+        Contestant(
+            name="copy, then hash",
+            how="path: shutil.copyfile; bytes: one write; then SHA-256",
+            play=partial(_copy, contents),
+        ),
         Contestant(name="ours", how="save, without fsync", play=partial(_ours, contents)),
     ]
+
+
+def _copy(contents: _Contents) -> Measured:
+    large, body = contents.large.stat().st_size / _MB, len(contents.body) / _MB
+    return {
+        "path MB/s": large / _seconds(partial(_copy_file, contents)),
+        "bytes MB/s": body / _seconds(partial(_write_body, contents)),
+    }
+
+
+def _copy_file(contents: _Contents) -> None:
+    shutil.copyfile(contents.large, contents.place / "copy")
+    _hash_file(contents.large)
+
+
+def _write_body(contents: _Contents) -> None:
+    contents.place.joinpath("body").write_bytes(contents.body)
+    hashlib.sha256(contents.body).digest()
 
 
 def _limit(contents: _Contents) -> Measured:

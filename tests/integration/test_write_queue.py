@@ -4,7 +4,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, cast
 
@@ -145,6 +145,24 @@ def test_an_interrupted_caller_costs_the_others_nothing(
 
     assert [each.result() for each in added] == [True, True]  # a second time would be False
     assert (repository.get_job("mine") is not None) is is_mine_stored
+
+
+def test_a_database_that_stays_locked_fails_everybody_and_works_afterwards(
+    engine: Engine, traced: Traced, tmp_path: Path
+) -> None:
+    repository = repository_on(engine, DATABASE_LOCK_TIMEOUT_SECONDS=0.2)
+    assert repository.add_job(job("first"))
+    traced.statements.clear()
+    with closing(sqlite3.connect(tmp_path / "jobs.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with adding_together(engine, repository, names_of(_THREADS)) as added:
+            pass
+        failures = [each.exception() for each in added]
+        other.execute("ROLLBACK")
+
+    assert [type(failure) for failure in failures] == [DatabaseError] * _THREADS
+    assert {"locked" in str(failure) for failure in failures} == {True}
+    assert repository.add_job(job("job 0")), "nothing was added while it was locked"
 
 
 def test_a_batch_waits_for_its_turn_too(

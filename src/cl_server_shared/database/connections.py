@@ -343,7 +343,7 @@ def open_beside(engine: Engine) -> DBAPIConnection:
     return connection
 
 
-def is_locked(error: sqlite3.OperationalError) -> bool:
+def is_locked(error: BaseException | None) -> bool:
     """Tell whether a statement failed only because another connection is writing."""
     # Absent where Python itself, or a wrapper of the driver, raised it.
     code = cast("int", getattr(error, "sqlite_errorcode", 0))

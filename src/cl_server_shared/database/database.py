@@ -269,7 +269,9 @@ class Database:
         finalize(engine, _end_own, self._watch, self._notifier, os.getpid())
         is_sqlite = self.dialect.name == "sqlite"
         self._writes = (
-            WriteQueue(self._execute_alone, self._execute_together)
+            WriteQueue(
+                self._execute_alone, self._execute_together, self._options.lock_timeout_seconds
+            )
             if is_sqlite and self.has_private_connections
             else None
         )

@@ -2,11 +2,12 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, final
 
+from cl_server_shared.database.connections import is_locked
 from cl_server_shared.database.statement import Row, Statement, Values
 from cl_server_shared.errors import DatabaseError
 
@@ -37,15 +38,18 @@ class WriteQueue:
         alone: runs a statement and commits it.
         together: runs statements in one transaction; it sets the rows of all once it is committed,
             also if it raises then.
+        patience_seconds: how long a thread waits for its turn.
     """
 
     def __init__(
         self,
         alone: Callable[[Statement, Values], Sequence[Row]],
         together: Callable[[Sequence[Write]], None],
+        patience_seconds: float,
     ) -> None:
         self._alone: Final = alone
         self._together: Final = together
+        self._patience_seconds: Final = patience_seconds
         self._waiting: Final[deque[Write]] = deque()
         self._turn: Final = threading.RLock()  # a signal handler may write while its thread does
 
@@ -53,7 +57,7 @@ class WriteQueue:
         """Run *statement*, committed when this returns; return its rows.
 
         Raises:
-            DatabaseError: the database refused it or failed.
+            DatabaseError: the database refused it or failed, or the turn did not come in time.
         """
         if self._turn.acquire(blocking=False):  # as nearly always
             try:
@@ -64,21 +68,41 @@ class WriteQueue:
         write = Write(statement, values)
         self._waiting.append(write)
         try:
-            with self._turn:
+            with self.turn():
                 return self._carry_out(write) if write.rows is None else write.rows
         finally:
             write.is_over = True  # done, failed, or its caller was interrupted while it waited
 
-    def turn(self) -> AbstractContextManager[object]:
-        """Keep others of this process from writing for the length of a `with` block."""
-        return self._turn
+    @contextmanager
+    def turn(self) -> Generator[None]:
+        """Keep others of this process from writing for the length of a `with` block.
+
+        Raises:
+            DatabaseError: the turn did not come in time.
+        """
+        if not self._turn.acquire(timeout=self._patience_seconds):
+            raise DatabaseError(
+                f"the database is locked: other threads of this process have been writing, or "
+                f"waiting to, for {self._patience_seconds:g} s"
+            )
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     def _carry_out(self, write: Write) -> Sequence[Row]:
         others = self._others_than(write)
         if others:
-            with suppress(DatabaseError):  # whose it was shows when each does its own
-                self._together([write, *others])
+            self._try_together([write, *others])
         return self._alone(write.statement, write.values) if write.rows is None else write.rows
+
+    def _try_together(self, writes: Sequence[Write]) -> None:
+        try:
+            self._together(writes)
+        except DatabaseError as error:
+            if is_locked(error.__cause__):
+                raise  # to try again would be to wait twice as long
+            # Whose error it was shows when each does its own.
 
     def _others_than(self, write: Write) -> list[Write]:
         """Take writes out of the queue; one that is not done then does itself in its turn."""

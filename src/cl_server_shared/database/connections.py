@@ -346,7 +346,7 @@ def open_beside(engine: Engine) -> DBAPIConnection:
 def is_locked(error: BaseException | None) -> bool:
     """Tell whether a statement failed only because another connection is writing."""
     # Absent where Python itself, or a wrapper of the driver, raised it.
-    code = cast("int", getattr(error, "sqlite_errorcode", 0))
+    code = cast("int", getattr(error, "sqlite_errorcode", 0))  # getattr gives Any
     return code & _PRIMARY_CODE == sqlite3.SQLITE_BUSY
 
 

@@ -22,6 +22,7 @@ class Sizes:
         small_files: files of 1 KB in a round.
         events: events in a round.
         repositories: repositories built in a round.
+        wake_ups: jobs in a round for which somebody waits.
         with_peers: whether other libraries take part.
     """
 
@@ -37,6 +38,7 @@ class Sizes:
     small_files: int
     events: int
     repositories: int
+    wake_ups: int
     with_peers: bool = True
 
 
@@ -55,6 +57,7 @@ FULL: Final = Sizes(
     small_files=1_000,
     events=1_000,
     repositories=1_000,
+    wake_ups=100,
 )
 QUICK: Final = Sizes(
     rounds=5,
@@ -69,6 +72,7 @@ QUICK: Final = Sizes(
     small_files=50,
     events=50,
     repositories=200,
+    wake_ups=20,
     with_peers=False,
 )
 TINY: Final = Sizes(
@@ -84,6 +88,7 @@ TINY: Final = Sizes(
     small_files=5,
     events=5,
     repositories=5,
+    wake_ups=3,
     with_peers=False,
 )
 """Only to see that every case still runs."""

@@ -10,6 +10,7 @@ from tests.benchmarks.cases import (
     sqlite_drain,
     sqlite_queues,
     starting,
+    waking,
 )
 from tests.benchmarks.measuring import Case
 
@@ -20,5 +21,6 @@ CASES: Final[tuple[Case, ...]] = (
     *backlog.CASES,
     *files.CASES,
     *events.CASES,
+    *waking.CASES,
     *starting.CASES,
 )

@@ -2,12 +2,10 @@
 
 import sqlite3
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Final, Literal, Protocol, cast, final, override
+from typing import Protocol, final, override
 from weakref import ref
 
 from sqlalchemy import Engine
@@ -20,22 +18,9 @@ from sqlalchemy.pool import (
     StaticPool,
 )
 
+from cl_server_shared.database.options import DatabaseOptions
+from cl_server_shared.database.sqlite import execute, patiently, read_any_text, set_up
 from cl_server_shared.errors import DatabaseError
-
-_PRIMARY_CODE: Final = 0xFF  # https://www.sqlite.org/rescode.html#primary_result_codes
-# While it waits for a lock, SQLite looks after 1, 2, 5, 10 ... 100 ms: who has waited long looks
-# seldom, and others overtake. So its wait is ended early and begun anew (`patiently`).
-_LONGEST_PAUSE_MS: Final = 4
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatabaseOptions:
-    """How the library uses a database; see the settings of the same names."""
-
-    may_upgrade: bool = True
-    sqlite_wal: bool = True
-    sqlite_synchronous: Literal["OFF", "NORMAL", "FULL"] = "NORMAL"
-    lock_timeout_seconds: float = 60
 
 
 class Connections(Protocol):
@@ -126,15 +111,7 @@ class PrivateConnections(Connections):
 
     @override
     def patiently[T](self, act: Callable[[], T]) -> T:
-        deadline: float | None = None
-        while True:
-            try:
-                return act()
-            except sqlite3.OperationalError as error:
-                now = time.monotonic()
-                deadline = deadline or now + self._options.lock_timeout_seconds
-                if not is_locked(error) or now >= deadline:
-                    raise
+        return patiently(act, self._options.lock_timeout_seconds)
 
     @override
     def acquire(self) -> DBAPIConnection:
@@ -150,11 +127,11 @@ class PrivateConnections(Connections):
         # another process has written (https://www.sqlite.org/lang_transaction.html, 2.2).
         is_sqlite = living(self._engine).dialect.name == "sqlite"
         begin = "BEGIN IMMEDIATE" if is_sqlite else "BEGIN"
-        self.patiently(partial(_execute, connection, begin))
+        self.patiently(partial(execute, connection, begin))
 
     @override
     def commit(self, connection: DBAPIConnection) -> None:
-        self.patiently(partial(_execute, connection, "COMMIT"))
+        self.patiently(partial(execute, connection, "COMMIT"))
 
     @override
     def is_in_transaction(self, connection: DBAPIConnection) -> bool:
@@ -167,7 +144,7 @@ class PrivateConnections(Connections):
 
     @override
     def undo(self, connection: DBAPIConnection) -> None:
-        _execute(connection, "ROLLBACK")
+        execute(connection, "ROLLBACK")
         self.begin(connection)
 
     @override
@@ -219,9 +196,9 @@ class PrivateConnections(Connections):
         lent.detach()
         engine.dialect.set_isolation_level(connection, "AUTOCOMMIT")
         if engine.dialect.name == "sqlite":
-            _set_up_sqlite(connection, self._options)
+            set_up(connection, self._options)
         if self._reads_any_text:
-            _read_any_text(connection)
+            read_any_text(connection)
         return connection
 
 
@@ -311,7 +288,7 @@ class SharedConnection(Connections):
     def read_any_text(self) -> None:
         with self._turn:
             if self._lent is not None:
-                _read_any_text(_raw(self._lent))
+                read_any_text(_raw(self._lent))
 
     @override
     def close(self) -> None:
@@ -343,13 +320,6 @@ def open_beside(engine: Engine) -> DBAPIConnection:
     return connection
 
 
-def is_locked(error: BaseException | None) -> bool:
-    """Tell whether a statement failed only because another connection is writing."""
-    # Absent where Python itself, or a wrapper of the driver, raised it.
-    code = cast("int", getattr(error, "sqlite_errorcode", 0))  # getattr gives Any
-    return code & _PRIMARY_CODE == sqlite3.SQLITE_BUSY
-
-
 def living(engine: ref[Engine]) -> Engine:
     """Return the engine, which only its owner keeps alive.
 
@@ -366,12 +336,6 @@ def _raw(lent: PoolProxiedConnection) -> DBAPIConnection:
     if lent.dbapi_connection is None:
         raise DatabaseError("the engine's pool lent no connection")
     return lent.dbapi_connection
-
-
-def _execute(connection: DBAPIConnection, sql: str) -> None:
-    cursor = connection.cursor()
-    cursor.execute(sql)
-    cursor.close()
 
 
 @final
@@ -391,37 +355,3 @@ def _most_connections(engine: Engine) -> int | None:
         return None
     overflow = pool._max_overflow  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # not told otherwise
     return None if overflow < 0 or pool.size() == 0 else pool.size() + overflow
-
-
-def _read_any_text(connection: DBAPIConnection) -> None:
-    if isinstance(connection, sqlite3.Connection):
-        connection.text_factory = _any_text
-
-
-def _any_text(stored: bytes) -> str:
-    return stored.decode(errors="surrogateescape")
-
-
-def _set_up_sqlite(connection: DBAPIConnection, options: DatabaseOptions) -> None:
-    pause_ms = min(_LONGEST_PAUSE_MS, int(options.lock_timeout_seconds * 1000))
-    _execute(connection, f"PRAGMA busy_timeout={pause_ms}")
-    if options.sqlite_wal:
-        _enter_wal(connection, options)
-    _execute(connection, f"PRAGMA synchronous={options.sqlite_synchronous}")
-
-
-def _enter_wal(connection: DBAPIConnection, options: DatabaseOptions) -> None:
-    """Switch the database file to WAL, once for all its connections.
-
-    SQLite does not wait for the lock that the switch needs, so we do.
-    """
-    deadline = time.monotonic() + options.lock_timeout_seconds
-    while True:
-        try:
-            _execute(connection, "PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return

@@ -17,13 +17,13 @@ from sqlalchemy.pool import SingletonThreadPool, StaticPool
 from cl_server_shared.database.change_sources import ChangeSource, source_for
 from cl_server_shared.database.connections import (
     Connections,
-    DatabaseOptions,
     connections_for,
-    is_locked,
     living,
 )
 from cl_server_shared.database.notifying import NOTIFY, Notifier
+from cl_server_shared.database.options import DatabaseOptions
 from cl_server_shared.database.schema import require_schema
+from cl_server_shared.database.sqlite import is_locked
 from cl_server_shared.database.statement import Row, Statement, Values
 from cl_server_shared.database.transaction import Transaction, run
 from cl_server_shared.database.watching import DatabaseWatch, Waiter

@@ -1,32 +1,12 @@
 """Engines and sessions from a database URL."""
 
-from dataclasses import dataclass
-
 from sqlalchemy import URL, Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import StaticPool
 
+from cl_server_shared.database.options import PostgresOptions
 from cl_server_shared.errors import DatabaseError
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PostgresOptions:
-    """How a PostgreSQL is used.
-
-    Args:
-        pool_size: how many connections a process holds at most, 1 or more.
-        lock_timeout_seconds: how long a statement waits for a row's lock, 0: for ever.
-        statement_timeout_seconds: how long a statement may take, 0: for ever.
-        has_transaction_pooling: whether each transaction may run on another server connection
-            (PgBouncer's `pool_mode = transaction`): then no statement is prepared, since the next
-            connection would not know it, and no timeout is set, since it would stay there.
-    """
-
-    pool_size: int = 15
-    lock_timeout_seconds: float = 0
-    statement_timeout_seconds: float = 0
-    has_transaction_pooling: bool = False
 
 
 def make_engine(url: str, postgres: PostgresOptions | None = None) -> Engine:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, final
 
-from cl_server_shared.database.connections import is_locked
+from cl_server_shared.database.sqlite import is_locked
 from cl_server_shared.database.statement import Row, Statement, Values
 from cl_server_shared.errors import DatabaseError
 

@@ -33,6 +33,7 @@ class Verdict:
     retries: int
     refused: int
     faults: dict[str, int]
+    errors: tuple[str, ...]
 
 
 def verdict(rows: Sequence[Job], journals: Sequence[Sequence[Entry]], due_at: int) -> Verdict:
@@ -47,6 +48,7 @@ def verdict(rows: Sequence[Job], journals: Sequence[Sequence[Entry]], due_at: in
     by_id = {row.job_id: row for row in rows}
     noted = [entry for journal in journals for entry in journal]
     added = {entry.job_id for entry in noted if entry.step is Step.added and entry.note == "True"}
+    errors = [entry.note for entry in noted if entry.step is Step.failed]
     ends = [entry for entry in noted if entry.step is Step.completed]
     acknowledged = [(end.job_id, end.note) for end in ends if end.note]
     return Verdict(
@@ -65,8 +67,9 @@ def verdict(rows: Sequence[Job], journals: Sequence[Sequence[Entry]], due_at: in
             "ended as error": sum(row.status == JobStatus.error for row in rows),
             "taken over within the lease": early_takeovers(claims),
             "late writes accepted": late_writes_accepted(claims, journals),
-            "errors in a process": sum(entry.step is Step.failed for entry in noted),
+            "errors in a process": len(errors),
         },
+        errors=tuple(errors),
     )
 
 

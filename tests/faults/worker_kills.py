@@ -73,6 +73,7 @@ class Result:
             f"{len(waits)} jobs of killed workers claimed again {_longest(waits)}",
             *(f"{number} {fault}" for fault, number in found.faults.items()),
             f"integrity check: {self.integrity}",
+            *found.errors,
         ]
         return "\n  ".join(lines)
 

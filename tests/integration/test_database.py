@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from threading import Timer
 from typing import cast
 
 import pytest
@@ -98,6 +99,20 @@ def test_a_callers_sessions_keep_their_own_settings(sqlite_engine: Engine) -> No
         ]
 
     assert found == [2, 5000]  # the defaults of SQLite and of Python's driver
+
+
+def test_a_connection_is_opened_although_another_process_holds_the_lock(tmp_path: Path) -> None:
+    """Without WAL even what a connection begins with waits for who writes."""
+    engine = make_engine(f"sqlite:///{tmp_path}/jobs.db")
+    repository = repository_on(engine, SQLITE_WAL=False)
+    assert repository.add_job(job("first"))
+    engine.dispose()
+    other = sqlite3.connect(tmp_path / "jobs.db", isolation_level=None, check_same_thread=False)
+    with closing(other):
+        other.execute("BEGIN EXCLUSIVE")
+        Timer(0.1, other.rollback).start()
+        assert repository.add_job(job("second"))
+    engine.dispose()
 
 
 def test_a_session_factory_on_one_connection_is_refused(sqlite_engine: Engine) -> None:

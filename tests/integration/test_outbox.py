@@ -65,7 +65,8 @@ def test_a_call_while_the_interpreter_ends_works_without_a_thread(tmp_path: Path
     marked = row_of(engine, "late")["unannounced_at"]
     engine.dispose()
     assert "Traceback" not in ended.stdout
-    assert "the outbox has no thread now" in ended.stdout
+    has_told = "the outbox has no thread now" in ended.stdout
+    assert has_told is (sys.version_info < (3, 13)), "later ones start threads in `atexit` too"
     assert marked is not None
 
 

@@ -62,11 +62,13 @@ def set_up(connection: DBAPIConnection, options: DatabaseOptions) -> None:
     Raises:
         sqlite3.OperationalError: the database stayed locked.
     """
-    pause_ms = min(_LONGEST_PAUSE_MS, int(options.lock_timeout_seconds * 1000))
-    execute(connection, f"PRAGMA busy_timeout={pause_ms}")
+    timeout_ms = int(options.lock_timeout_seconds * 1000)
+    execute(connection, f"PRAGMA busy_timeout={timeout_ms}")
     if options.sqlite_wal:
         _enter_wal(connection, options)
+    # Reads the file, and so waits for a lock where there is no WAL.
     execute(connection, f"PRAGMA synchronous={options.sqlite_synchronous}")
+    execute(connection, f"PRAGMA busy_timeout={min(_LONGEST_PAUSE_MS, timeout_ms)}")
 
 
 def _enter_wal(connection: DBAPIConnection, options: DatabaseOptions) -> None:

@@ -1,4 +1,4 @@
-"""The fault suite in full: `python -m tests.faults`, about an hour on two cores.
+"""The fault suite in full: `python -m tests.faults`, about 45 minutes on two cores.
 
 Random kills, then the state machine against its model, then every order of two callers'
 statements; then the events: brokers that bounce, publishers that are killed, outages, exits, and

@@ -233,7 +233,7 @@ _folderless = cache(load_folderless_settings)
 _every = cache(load_settings)
 
 # It answers for every field of Settings, with that field's type.
-Config = cast("Settings", cast("object", _ConfigFromEnvironment()))
+Config = cast("Settings", cast("object", _ConfigFromEnvironment()))  # it only looks like them
 
 
 def forget_settings() -> None:

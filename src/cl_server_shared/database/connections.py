@@ -1,6 +1,5 @@
 """The connections that statements run on."""
 
-import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -44,10 +43,6 @@ class Connections(Protocol):
 
     def commit(self, connection: DBAPIConnection) -> None:
         """Commit what `begin` began."""
-        ...
-
-    def is_in_transaction(self, connection: DBAPIConnection) -> bool:
-        """Tell whether what `begin` began is neither committed nor undone (SQLite)."""
         ...
 
     @property
@@ -132,10 +127,6 @@ class PrivateConnections(Connections):
     @override
     def commit(self, connection: DBAPIConnection) -> None:
         self.patiently(partial(execute, connection, "COMMIT"))
-
-    @override
-    def is_in_transaction(self, connection: DBAPIConnection) -> bool:
-        return isinstance(connection, sqlite3.Connection) and connection.in_transaction
 
     @property
     @override
@@ -249,10 +240,6 @@ class SharedConnection(Connections):
     @override
     def commit(self, connection: DBAPIConnection) -> None:
         connection.commit()
-
-    @override
-    def is_in_transaction(self, connection: DBAPIConnection) -> bool:
-        return isinstance(connection, sqlite3.Connection) and connection.in_transaction
 
     @property
     @override

@@ -23,7 +23,7 @@ from cl_server_shared.database.connections import (
 from cl_server_shared.database.notifying import NOTIFY, Notifier
 from cl_server_shared.database.options import DatabaseOptions
 from cl_server_shared.database.schema import require_schema
-from cl_server_shared.database.sqlite import is_locked
+from cl_server_shared.database.sqlite import is_in_transaction, is_locked
 from cl_server_shared.database.statement import Row, Statement, Values
 from cl_server_shared.database.transaction import Transaction, run
 from cl_server_shared.database.watching import DatabaseWatch, Waiter
@@ -110,7 +110,7 @@ class Database:
             rows = [run(self.dialect, connection, each.statement, each.values) for each in writes]
 
             def tell() -> None:
-                if not connections.is_in_transaction(connection):
+                if not is_in_transaction(connection):
                     for write, its_rows in zip(writes, rows, strict=True):
                         write.rows = its_rows
 

@@ -22,6 +22,11 @@ def is_locked(error: BaseException | None) -> bool:
     return code & _PRIMARY_CODE == sqlite3.SQLITE_BUSY
 
 
+def is_in_transaction(connection: DBAPIConnection) -> bool:
+    """Tell whether what was begun is neither committed nor undone."""
+    return isinstance(connection, sqlite3.Connection) and connection.in_transaction
+
+
 def patiently[T](act: Callable[[], T], within_seconds: float) -> T:
     """Do *act*, again and again while another process holds SQLite's lock.
 

@@ -40,7 +40,8 @@ class Transaction:
         try:
             # The types want one kind of parameters; each dialect has one, but not both the same.
             cursor.executemany(
-                statement.text(self._dialect), cast("list[dict[str, object]]", bound)
+                statement.text(self._dialect),
+                cast("list[dict[str, object]]", bound),  # or of tuples: see above
             )
             changed = cursor.rowcount
         finally:

@@ -1,7 +1,5 @@
 """The laws of a job's life, for every state that columns can hold; then its arrows, one by one."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -69,7 +67,7 @@ def test_failing_is_total(
 ) -> None:
     """Counters have no CHECK, and other code writes them."""
     odd = state._replace(retry_count=retry_count, max_retries=max_retries)
-    by_claimer = replace(reported, held_claim=state.claim_number)
+    by_claimer = reported._replace(held_claim=state.claim_number)
     failure = Change(status=JobStatus.error, error_message="boom")
 
     assert isinstance(lifecycle.update(odd, failure, by_claimer), Applied | Unchanged | Refused)

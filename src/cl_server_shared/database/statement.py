@@ -30,7 +30,7 @@ class Statement:
         self.name = name
         self._build = build
         self._is_visible = is_visible
-        self._compiled: dict[str, _Compiled] = {}
+        self._compiled: dict[type[Dialect], _Compiled] = {}  # a class for each driver
 
     def text(self, dialect: Dialect) -> str:
         """Return the SQL for this dialect's driver."""
@@ -52,10 +52,9 @@ class Statement:
         return self._is_visible and self._for(dialect).is_change
 
     def _for(self, dialect: Dialect) -> "_Compiled":
-        key = f"{dialect.name}+{dialect.driver}"
-        found = self._compiled.get(key)
+        found = self._compiled.get(type(dialect))
         if found is None:
-            found = self._compiled[key] = _compile(self._build(dialect.name), dialect)
+            found = self._compiled[type(dialect)] = _compile(self._build(dialect.name), dialect)
         return found
 
 

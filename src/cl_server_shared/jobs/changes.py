@@ -104,8 +104,7 @@ class Changes:
         if not self._store.store_each(stored, now_ms):
             return False
         for seen, state in changes:
-            new = state._replace(event_seq=seen.state.event_seq + 1)
-            self._done(seen._replace(state=new), now_ms)
+            self._done(seen.in_state(state.numbered(seen.state.event_seq + 1)), now_ms)
         return True
 
     def store(self, seen: Seen, state: JobState, *, expired_at: int | None = None) -> bool:
@@ -120,7 +119,7 @@ class Changes:
         stored = self._store.store(seen.row_id, seen.state, state, now_ms, expired_at)
         if stored is None:
             return False
-        self._done(seen._replace(state=stored), now_ms)
+        self._done(seen.in_state(stored), now_ms)
         return True
 
 

@@ -8,11 +8,11 @@ from pydantic import ValidationError
 
 from cl_server_shared.errors import InvalidJobError
 from cl_server_shared.jobs.lifecycle import Change
-from cl_server_shared.jobs.plain import is_percentage, is_plain_message, plain_json
+from cl_server_shared.jobs.plain import is_percentage, is_plain_message
 from cl_server_shared.jobs.policy import JobPolicy
 from cl_server_shared.models import JobRecord, JobRecordUpdate, JobStatus
 from cl_server_shared.models.job import storable_text
-from cl_server_shared.models.json_object import encode_object
+from cl_server_shared.models.json_object import encode_object, plain_json
 from cl_server_shared.protocols import JobRecordLike, JobRecordUpdateLike
 
 _INT64: Final = range(-(2**63), 2**63)

@@ -22,6 +22,10 @@ class Seen(NamedTuple):
     created_at: int
     state: JobState
 
+    def in_state(self, state: JobState) -> "Seen":
+        """Return the same job in another state."""
+        return Seen(self.row_id, self.job_id, self.task_type, self.created_at, state)
+
 
 @final
 class Claims:
@@ -59,6 +63,8 @@ class Claims:
 
     def end(self, job_id: str) -> None:
         """Forget a claim whose job is final or gone."""
+        if job_id not in self._live and job_id not in self._lost:
+            return  # as for nearly every job that is added
         with self._lock:
             self._live.pop(job_id, None)
             self._lost.pop(job_id, None)

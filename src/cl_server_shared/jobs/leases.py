@@ -57,7 +57,8 @@ class LeaseKeeper:
         if database.is_bound_to_thread:
             return  # its claims are out of everyone else's reach
         with self._lock:
-            self._watched[claims] = database
+            if claims not in self._watched:
+                self._watched[claims] = database
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
                 self._thread.start()

@@ -4,10 +4,9 @@ import json
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property, partial
 from operator import itemgetter
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
@@ -38,8 +37,7 @@ _PROGRESS_ALONE: Final = ("progress",)
 """The most frequent change: it touches no index, and need not be told for sure."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
+class Lease(NamedTuple):
     """For whom a job is claimed, and from when to when (ms since the epoch)."""
 
     begins_at: int
@@ -200,9 +198,7 @@ class JobStore:
         statement = statements.store(names, is_marked=is_marked, is_takeover=is_takeover)
         if is_takeover:
             values["now"] = expired_at
-        return (
-            state._replace(event_seq=seen.event_seq + 1) if self._run(statement, values) else None
-        )
+        return state.numbered(seen.event_seq + 1) if self._run(statement, values) else None
 
     def store_each(self, changes: Sequence[tuple[int, JobState, JobState]], now_ms: int) -> bool:
         """Store new states, given as (row id, as seen, to be), each with the next `event_seq`.

@@ -3,9 +3,10 @@
 from typing import NamedTuple
 
 from cl_server_shared.jobs.checks import checked_length, checked_record, json_text
-from cl_server_shared.jobs.plain import is_percentage, is_plain_message, is_plain_name, plain_json
+from cl_server_shared.jobs.plain import is_percentage, is_plain_message, is_plain_name
 from cl_server_shared.jobs.policy import JobPolicy
 from cl_server_shared.models import JobRecord, JobStatus
+from cl_server_shared.models.json_object import plain_json
 from cl_server_shared.protocols import JobRecordLike
 
 

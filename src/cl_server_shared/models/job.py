@@ -3,14 +3,14 @@
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, final, override
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, StringConstraints
+from pydantic import BeforeValidator, ConfigDict, StringConstraints
 from sqlalchemy import JSON, BigInteger, CheckConstraint, Integer, String, Text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field
 
 from cl_server_shared.models.base import Schema
-from cl_server_shared.models.json_object import JsonObject, checked_object
+from cl_server_shared.models.json_object import StorableObject
 
 NAME_MAX_LENGTH = 255
 PROGRESS_MAX = 100
@@ -82,14 +82,10 @@ class JobRecord(Schema):
 
     job_id: Name = Field(sa_type=String, unique=True, index=True)
     task_type: Name = Field(sa_type=String)
-    params: Annotated[JsonObject, AfterValidator(checked_object)] = Field(
-        default_factory=dict, sa_type=JSON, nullable=False
-    )
+    params: StorableObject = Field(default_factory=dict, sa_type=JSON, nullable=False)
     status: JobStatus = Field(default=JobStatus.queued, sa_type=_StatusWord, index=True)
     progress: int = Field(default=0, ge=0, le=PROGRESS_MAX)
-    output: Annotated[JsonObject, AfterValidator(checked_object)] | None = Field(
-        default=None, sa_type=JSON(none_as_null=True)
-    )
+    output: StorableObject | None = Field(default=None, sa_type=JSON(none_as_null=True))
     error_message: Message | None = Field(default=None, sa_type=Text)
 
 
@@ -105,7 +101,7 @@ class JobRecordUpdate(Schema):
 
     status: JobStatus | None = None
     progress: int | None = Field(default=None, ge=0, le=PROGRESS_MAX)
-    output: Annotated[JsonObject, AfterValidator(checked_object)] | None = None
+    output: StorableObject | None = None
     error_message: Message | None = None
 
 

@@ -93,11 +93,8 @@ class Claiming:
         return taken
 
     def _claim(self, store: JobStore, task_types: Sequence[str], limit: int) -> list[JobRow]:
-        lease = Lease(
-            begins_at=self._parts.clock.now_ms(),
-            ends_at=self._parts.leases.lease_end_ms(),
-            worker_id=f"{self._parts.worker_id}:{os.getpid()}",
-        )
+        begins_at, ends_at = self._parts.leases.next_lease()
+        lease = Lease(begins_at, ends_at, f"{self._parts.worker_id}:{os.getpid()}")
         if limit > 1:
             return store.claim_each(task_types, limit, lease)
         row = store.claim(task_types, lease)

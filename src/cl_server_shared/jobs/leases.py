@@ -41,9 +41,10 @@ class LeaseKeeper:
         self._watched: WeakKeyDictionary[Claims, Database] = WeakKeyDictionary()
         self._thread: threading.Thread | None = None
 
-    def lease_end_ms(self) -> int:
-        """Return when a lease that begins now ends, in milliseconds since the epoch."""
-        return self._clock.now_ms() + int(self._lease_seconds * 1000)
+    def next_lease(self) -> tuple[int, int]:
+        """Return the time, and when a lease that begins now ends, in ms since the epoch."""
+        now_ms = self._clock.now_ms()
+        return now_ms, now_ms + int(self._lease_seconds * 1000)
 
     def watch(self, claims: Claims, database: Database, *, leased_at: int) -> None:
         """Keep *claims* alive from now on, for as long as there are any.
@@ -79,7 +80,8 @@ class LeaseKeeper:
         live = claims.live()
         if not live:
             return
-        values = {"claims": json.dumps(live), "lease_expires_at": self.lease_end_ms()}
+        _, ends_at = self.next_lease()
+        values = {"claims": json.dumps(live), "lease_expires_at": ends_at}
         with no_fork():
             renewed = {job_id for (job_id,) in database.execute(RENEW, values)}
         for job_id in live.keys() - renewed:

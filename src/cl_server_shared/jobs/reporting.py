@@ -122,7 +122,7 @@ class Reporting:
 
 def goes_on(status: str | None) -> bool:
     """Tell whether a report with this status leaves the job running."""
-    return status in {None, JobStatus.processing}
+    return status is None or status == JobStatus.processing
 
 
 def stop_the_worker(job_id: str, outcome: Outcome) -> None:

@@ -256,7 +256,7 @@ def added_at(row: JobRow) -> int:
 
 
 def _status(value: str) -> JobStatus:
-    return JobStatus(value) if value in JobStatus else JobStatus.error
+    return _STATUSES.get(value, JobStatus.error)
 
 
 def _count(value: object) -> int:

@@ -27,7 +27,7 @@ class Schema(SQLModel, registry=_REGISTRY):
 
         def __init__(self, **values: object) -> None:
             """Validate as pydantic does: SQLModel's way, which tables need, costs thrice that."""
-            if hasattr(type(self), "__table__"):
+            if "_sa_instance_state" in self.__dict__:  # where SQLAlchemy has been before
                 super().__init__(**values)
             else:
                 self.__pydantic_validator__.validate_python(values, self_instance=self)

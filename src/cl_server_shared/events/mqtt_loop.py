@@ -89,8 +89,9 @@ class NetworkLoop(AfterFork):
         interpreter's lock, and the woken thread keeps it: that costs 50 us. So another thread does
         it, and gathers what comes within 2 ms.
         """
-        with suppress(RuntimeError):  # it is free already
-            self._wanted.release()
+        if self._wanted.locked():  # else the thread will look anyway, and an exception costs more
+            with suppress(RuntimeError):  # another publisher has just freed it
+                self._wanted.release()
 
     def _ring(self) -> None:
         while True:

@@ -98,6 +98,73 @@ def test_a_batch_of_updates_tells_of_each_what_update_job_would(jobs: SqlJobRepo
     assert jobs.finish_jobs(updates) == {"a": True, "b": True, "c": False, "unknown": False}
 
 
+def test_a_batch_stores_every_text_as_it_is(jobs: SqlJobRepository) -> None:
+    odd = ["", '"', "\\", '\\"', "{a,b}", "NULL", "null", " ", "\n\t", "it's", "é漢😀", "%s %(a)s"]
+    given = [
+        job(f"{n} {text.strip() or 'blank'}", params={text: text}, error_message=text or None)
+        for n, text in enumerate(odd)
+    ]
+    assert jobs.add_jobs(given, "ada") == [True] * len(odd)
+    assert [jobs.get_job(each.job_id) for each in given] == given
+
+    claimed = jobs.fetch_next_jobs(RESIZE, len(odd))
+    assert [each.job_id for each in claimed] == [each.job_id for each in given]  # in their order
+    outputs: dict[str, dict[str, object]] = {
+        each.job_id: {text: [text]} for each, text in zip(given, odd, strict=True)
+    }
+    assert all(jobs.finish_jobs({key: completed(each) for key, each in outputs.items()}).values())
+    assert {each.job_id: each.output for each in jobs.find_jobs().jobs} == outputs
+
+
+def test_a_batch_keeps_what_each_of_its_jobs_is(jobs: SqlJobRepository) -> None:
+    given = [
+        job("waiting"),
+        job("half", "other", status="processing", progress=50),
+        job("done", status="completed", progress=100, output={"a": 1}),
+        job("failed", status="error", error_message="boom"),
+    ]
+    assert jobs.add_jobs(given) == [True] * 4
+
+    assert [jobs.get_job(each.job_id) for each in given] == given
+
+
+def test_a_batch_of_updates_stores_different_ends(
+    jobs: SqlJobRepository, broadcaster: MemoryBroadcaster
+) -> None:
+    jobs.add_jobs([job(name) for name in "abcd"])
+    jobs.fetch_next_jobs(RESIZE, 4)
+    before = len(broadcaster.published)
+
+    updates = {"d": completed({"n": 4}), "a": at(10), "c": failed(), "b": completed({"n": 2})}
+    assert jobs.finish_jobs(updates) == {"d": True, "a": True, "c": True, "b": True}
+
+    now = {each.job_id: (str(each.status), each.output) for each in jobs.find_jobs().jobs}
+    assert now == {
+        "a": ("processing", None),
+        "b": ("completed", {"n": 2}),
+        "c": ("queued", None),
+        "d": ("completed", {"n": 4}),
+    }
+    told = {event.job_id: event.seq for event in broadcaster.published[before:]}
+    assert told == {"a": 3, "b": 3, "c": 3, "d": 3}
+
+
+def test_a_lost_claim_in_a_batch_leaves_the_others_alone(
+    jobs: SqlJobRepository, engine: Engine, clock: SettableClock
+) -> None:
+    jobs.add_jobs([job(name) for name in "abc"])
+    assert len(jobs.fetch_next_jobs(RESIZE, 3)) == 3
+    operator = repository_on(engine, clock=clock)
+    assert operator.release_job("b")
+    assert operator.cancel_job("c", "no need")
+
+    done = jobs.finish_jobs({name: completed({"n": name}) for name in "abc"})
+
+    assert done == {"a": True, "b": False, "c": True}
+    assert jobs.late_reports == 1
+    assert row_of(engine, "b")["status"] == "queued"
+
+
 @pytest.mark.parametrize("limit", [0, -1, True, 2**31])
 def test_limits_that_are_none_are_refused(jobs: SqlJobRepository, limit: int) -> None:
     calls: tuple[Callable[[], object], ...] = (

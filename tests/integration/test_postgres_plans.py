@@ -78,6 +78,56 @@ def test_a_claim_of_one_type_probes_its_line_alone(engine: Engine) -> None:
     assert plan.count("LockRows") == 1
 
 
+def test_a_batch_of_claims_of_one_type_probes_its_line_alone(engine: Engine) -> None:
+    values = claim_of(0) | {"task_type": "t1", "limit": 100}
+    plan = plan_of(engine, statements.CLAIM_EACH_OF_TYPE, values)
+
+    assert searched(plan) == ["ix_jobs_waiting", "jobs_pkey"]
+    assert "Sort" not in plan
+    assert plan.count("LockRows") == 1
+
+
+def test_a_batch_of_claims_compares_the_heads_of_lines(engine: Engine) -> None:
+    plan = plan_of(engine, statements.CLAIM_EACH, claim_of(3) | {"limit": 100})
+
+    assert searched(plan) == ["ix_jobs_waiting", "jobs_pkey"]
+    assert re.findall(r"Sort Key: (.*)", plan) == ["heads.priority DESC, heads.id"]
+
+
+_AS_SEEN: Mapping[str, object] = {
+    "row_id": "{401,801}",
+    "seen_seq": "{1,1}",
+    "seen_claim": "{1,1}",
+    "seen_status": "{processing,processing}",
+    "status": "completed",
+    "output": "{NULL,NULL}",
+    "updated_at": 1,
+    "unannounced_at": None,
+}
+_STORED = statements.store_each(("status", "output"), (*statements.SEEN, "output"), is_marked=True)
+
+
+def test_a_batch_of_reports_probes_its_rows_and_locks_them_in_the_order_of_their_ids(
+    engine: Engine,
+) -> None:
+    plan = plan_of(engine, _STORED, _AS_SEEN)
+
+    assert searched(plan) == ["jobs_pkey", "jobs_pkey"]
+    assert re.search(r"LockRows.*\n.*Sort .*\n *Sort Key: seen.id\n", plan)
+
+
+def test_a_report_finds_its_row_by_its_id_in_a_table_that_nobody_analyzed(
+    postgres_engine: Engine,
+) -> None:
+    """Of such a table PostgreSQL believes that few jobs are of one status."""
+    upgrade(postgres_engine)
+    one = statements.store(("status",), is_marked=False)
+    plan = plan_of(postgres_engine, one, {**_AS_SEEN, "row_id": 1, "seen_seq": 1, "seen_claim": 1})
+
+    assert searched(plan) == ["jobs_pkey"]
+    assert "ix_jobs_status" not in plan_of(postgres_engine, _STORED, _AS_SEEN)
+
+
 def _name_of(value: object) -> str:
     return value.name if isinstance(value, Statement) else ""
 
@@ -111,7 +161,8 @@ def test_renewing_leases_reads_leased_or_named_jobs_only(engine: Engine) -> None
     values = {"claims": json.dumps({"job401": 1}), "lease_expires_at": 9}
     plan = plan_of(engine, statements.RENEW, values)
 
-    assert searched(plan) in (["ix_jobs_job_id"], ["ix_jobs_leased"])
+    assert searched(plan) in (["ix_jobs_job_id", "jobs_pkey"], ["ix_jobs_leased", "jobs_pkey"])
+    assert re.search(r"LockRows.*\n.*Sort .*\n *Sort Key: leased.id\n", plan)
 
 
 def test_recording_what_was_announced_reads_the_named_jobs_only(engine: Engine) -> None:

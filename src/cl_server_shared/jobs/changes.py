@@ -76,36 +76,34 @@ class Changes:
         """Decide on several jobs, by job id, and store what was decided; first of its transaction.
 
         Jobs that this repository claimed, and nobody changed since, are stored at the speed of the
-        database; else one after the other.
+        database; the others one after the other.
         """
-        return self._change_claimed(decisions) or [
-            self.change(job_id, decide) for job_id, decide in decisions.items()
+        claimed = self._change_claimed(decisions)
+        return [
+            claimed.get(job_id) or self.change(job_id, decide)
+            for job_id, decide in decisions.items()
         ]
 
     def _change_claimed(
         self, decisions: Mapping[str, Callable[[JobState], Decision]]
-    ) -> list[Outcome] | None:
-        held = [self._claims.get(job_id) for job_id in decisions]
-        claimed = [seen for seen in held if seen is not None]
-        if len(claimed) < len(held):
-            return None
-        decided = [
-            decide(seen.state) for seen, decide in zip(claimed, decisions.values(), strict=True)
-        ]
-        applied = [each for each in decided if isinstance(each, Applied)]
-        if len(applied) < len(decided) or not self._store_each(claimed, applied):
-            return None
-        return list(decided)
+    ) -> dict[str, Applied]:
+        applied: list[tuple[Seen, Applied]] = []
+        for job_id, decide in decisions.items():
+            held = self._claims.get(job_id)
+            decided = None if held is None else decide(held.state)
+            if held is not None and isinstance(decided, Applied):
+                applied.append((held, decided))
+        return self._store_each(applied) if applied else {}
 
-    def _store_each(self, claimed: Sequence[Seen], applied: Sequence[Applied]) -> bool:
+    def _store_each(self, applied: Sequence[tuple[Seen, Applied]]) -> dict[str, Applied]:
         now_ms = self._clock.now_ms()
-        changes = list(zip(claimed, [each.state for each in applied], strict=True))
-        stored = [(seen.row_id, seen.state, state) for seen, state in changes]
-        if not self._store.store_each(stored, now_ms):
-            return False
-        for seen, state in changes:
-            self._done(seen.in_state(state.numbered(seen.state.event_seq + 1)), now_ms)
-        return True
+        stored = self._store.store_each(
+            [(seen.row_id, seen.state, decided.state) for seen, decided in applied], now_ms
+        )
+        done = [(seen, decided) for seen, decided in applied if seen.row_id in stored]
+        for seen, decided in done:
+            self._done(seen.in_state(decided.state.numbered(seen.state.event_seq + 1)), now_ms)
+        return {seen.job_id: decided for seen, decided in done}
 
     def store(self, seen: Seen, state: JobState, *, expired_at: int | None = None) -> bool:
         """Store *state*; False if the job is no longer as it was seen.

@@ -22,6 +22,7 @@ from cl_server_shared.database import (
 )
 from cl_server_shared.errors import DatabaseError
 from cl_server_shared.jobs import statements
+from cl_server_shared.jobs.arrays import in_arrays, portions
 from cl_server_shared.jobs.delivery import Delivery
 from cl_server_shared.jobs.lifecycle import JobState
 from cl_server_shared.jobs.outbox import Outbox
@@ -150,9 +151,16 @@ class JobStore:
     def add_each(self, new: Sequence[Values]) -> list[bool]:
         """Insert rows; tells for each whether its job_id was new. First of its transaction."""
         marked = [self._marked(row) for row in new]
+        if self._dialect == "postgresql":
+            return [is_new for some in portions(marked) for is_new in self._add_set(some)]
         if self._run_each(statements.ADD, marked):
             return [True] * len(marked)
         return [bool(self._run(statements.ADD, row)) for row in marked]
+
+    def _add_set(self, rows: Sequence[Values]) -> list[bool]:
+        own, values = in_arrays(rows, ("job_id",))
+        left = {job_id for (job_id,) in self._run(statements.add_each(own), values)}
+        return [_take(left, row["job_id"]) for row in rows]
 
     def read(self, job_id: str) -> JobRow | None:
         """Return a job's row."""
@@ -200,21 +208,34 @@ class JobStore:
             values["now"] = expired_at
         return state.numbered(seen.event_seq + 1) if self._run(statement, values) else None
 
-    def store_each(self, changes: Sequence[tuple[int, JobState, JobState]], now_ms: int) -> bool:
+    def store_each(
+        self, changes: Sequence[tuple[int, JobState, JobState]], now_ms: int
+    ) -> set[object]:
         """Store new states, given as (row id, as seen, to be), each with the next `event_seq`.
 
-        False: a job is no longer as it was seen, or not the same columns change of each, and
-        nothing was stored. First of its transaction.
+        Returns the row ids of those that were stored. On PostgreSQL the others are no longer as
+        they were seen; on SQLite it is all of them or none. First of its transaction.
         """
+        kinds: dict[tuple[str, ...], list[Values]] = {}
         # In one order for all, or two batches would wait for each other's rows.
-        ordered = sorted(changes, key=itemgetter(0))
-        each = [self._changes(row_id, seen, state, now_ms) for row_id, seen, state in ordered]
-        kinds = {names for names, _ in each}
-        if len(kinds) != 1:
-            return False
-        (names,) = kinds
+        for row_id, seen, state in sorted(changes, key=itemgetter(0)):
+            names, values = self._changes(row_id, seen, state, now_ms)
+            kinds.setdefault(names, []).append(values)
+        if self._dialect == "postgresql":
+            return {row_id for kind in kinds.items() for row_id in self._store_set(*kind)}
+        return self._store_all(*kinds.popitem()) if len(kinds) == 1 else set()
+
+    def _store_set(self, names: tuple[str, ...], rows: Sequence[Values]) -> set[object]:
+        stored: set[object] = set()
+        for some in portions(rows):
+            own, values = in_arrays(some, statements.SEEN)
+            statement = statements.store_each(names, own, is_marked=self._is_marked(names))
+            stored.update(row_id for (row_id,) in self._run(statement, values))
+        return stored
+
+    def _store_all(self, names: tuple[str, ...], rows: Sequence[Values]) -> set[object]:
         statement = statements.store(names, is_marked=self._is_marked(names))
-        return self._run_each(statement, [values for _, values in each])
+        return {row["row_id"] for row in rows} if self._run_each(statement, rows) else set()
 
     def _changes(
         self, row_id: int, seen: JobState, state: JobState, now_ms: int
@@ -239,10 +260,12 @@ class JobStore:
 
     def claim_each(self, task_types: Sequence[str], limit: int, lease: Lease) -> list[JobRow]:
         """Claim the first *limit* waiting jobs of these types, in the order of the line."""
-        values = {**self._values_of(lease), "limit": limit, "task_types": json.dumps(task_types)}
+        values = {**self._values_of(lease), "limit": limit, **_of_types(task_types)}
         if self._dialect == "sqlite":
             values["ids"] = json.dumps(self._first_waiting(task_types, limit))
-        claimed = [_row(found) for found in self._run(statements.CLAIM_EACH, values)]
+        is_of_type = len(task_types) == 1 and self._dialect == "postgresql"
+        statement = statements.CLAIM_EACH_OF_TYPE if is_of_type else statements.CLAIM_EACH
+        claimed = [_row(found) for found in self._run(statement, values)]
         if claimed or self._dialect == "sqlite":
             return sorted(claimed, key=lambda row: (-row.priority, row.id))
         row = self._look_again(task_types, lease)
@@ -288,12 +311,8 @@ class JobStore:
         return None
 
     def _claim_of(self, task_types: Sequence[str], lease: Lease) -> JobRow | None:
-        values = self._values_of(lease)
-        if len(task_types) == 1:
-            values["task_type"] = task_types[0]
-            return _first(self._run(statements.CLAIM_OF_TYPE, values))
-        values["task_types"] = json.dumps(task_types)
-        return _first(self._run(statements.CLAIM, values))
+        statement = statements.CLAIM_OF_TYPE if len(task_types) == 1 else statements.CLAIM
+        return _first(self._run(statement, self._values_of(lease) | _of_types(task_types)))
 
     def next_due_at(self) -> int | None:
         """Return when the next delayed job or lease is due, in milliseconds since the epoch."""
@@ -327,6 +346,20 @@ def _engine_of(session_factory: sessionmaker[Session]) -> Engine:
             "every change of a job is a transaction of its own"
         )
     return bind
+
+
+def _of_types(task_types: Sequence[str]) -> dict[str, object]:
+    """Return the parameter of a claim from these types."""
+    if len(task_types) == 1:
+        return {"task_type": task_types[0]}
+    return {"task_types": json.dumps(task_types)}
+
+
+def _take(left: set[object], job_id: object) -> bool:
+    """Take an id from those that are left; the second of two equal ones is not there."""
+    is_left = job_id in left
+    left.discard(job_id)
+    return is_left
 
 
 def _as_seen(row_id: int, seen: JobState) -> Values:

@@ -265,6 +265,18 @@ async def test_synced_files_are_stored_like_others(base: Path) -> None:
     assert await read(storage, "job", "input/deep/a") == b"y"
 
 
+@pytest.mark.parametrize("fsync", [False, True])
+async def test_large_files_on_their_way_to_the_disk_are_stored_like_others(
+    base: Path, *, fsync: bool
+) -> None:
+    storage = LocalJobStorage(base, fsync=fsync)
+    for content in (os.urandom(3_000_000), os.urandom(2_000_000)):
+        saved = await storage.save("job", "input/a", content)
+
+        assert (saved.size, saved.hash) == (len(content), sha256(content).hexdigest())
+        assert await read(storage, "job", "input/a") == content
+
+
 async def test_sources_that_are_no_bytes_are_refused_and_nothing_is_made(
     storage: JobStorage, base: Path, tmp_path: Path
 ) -> None:

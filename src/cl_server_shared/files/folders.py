@@ -90,6 +90,19 @@ def refuse_link(parent: int, path: JobPath) -> None:
             raise InvalidPathError(f"'{path}' is a symbolic link: links are not followed")
 
 
+def is_stored(parent: int, path: JobPath) -> bool:
+    """Tell whether there is a regular file of that name; False: there is nothing.
+
+    Raises:
+        InvalidPathError: it is a folder, a symbolic link, a pipe, a socket or a device.
+    """
+    try:
+        require_regular(parent, path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def require_regular(parent: int, path: JobPath) -> None:
     """Accept a last name that is a regular file.
 

@@ -46,20 +46,20 @@ async def save_file(target: Target, file: object) -> StagedFile:
 async def _save_stream(staged: StagedFile, read: Callable[[int], object]) -> None:
     first = read(CHUNK_BYTES if iscoroutinefunction(read) else _FIRST_BYTES)
     if isinstance(first, Awaitable):
-        await _save_awaited(staged, [checked_chunk(await first)], read)
+        await _save_awaited(staged, bytearray(checked_chunk(await first)), read)
     else:
         chunks = chain([checked_chunk(first)], reader_chunks(read))
         await run_in_thread(partial(_store, staged, chunks))
 
 
 async def _save_awaited(
-    staged: StagedFile, batch: list[bytes], read: Callable[[int], object]
+    staged: StagedFile, batch: bytearray, read: Callable[[int], object]
 ) -> None:
     try:
         while not await fill(batch, read):
-            await run_in_thread(partial(staged.append, batch))
-            batch = []
-        await run_in_thread(partial(_store, staged, batch))
+            await run_in_thread(partial(staged.append, [memoryview(batch)]))
+            batch = bytearray()  # the last one is being hashed
+        await run_in_thread(partial(_store, staged, [memoryview(batch)]))
     finally:
         if staged.is_open:
             await _close(staged)

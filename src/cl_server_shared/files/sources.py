@@ -3,6 +3,7 @@
 import os
 from collections.abc import Awaitable, Buffer, Callable, Generator
 from io import IOBase
+from itertools import cycle
 from os import PathLike
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
@@ -11,6 +12,8 @@ from typing import Final
 from cl_server_shared.errors import InvalidSourceError
 
 CHUNK_BYTES: Final = 1024 * 1024
+CHUNKS_KEPT: Final = 3
+"""A chunk stays as it is until so many others were asked for: work behind the reader has time."""
 _SMALL_BYTES = 4096
 
 type Chunk = bytes | memoryview
@@ -55,20 +58,18 @@ def reader_chunks(read: Callable[[int], object]) -> Generator[Chunk]:
         yield chunk
 
 
-async def fill(batch: list[bytes], read: Callable[[int], object]) -> bool:
+async def fill(batch: bytearray, read: Callable[[int], object]) -> bool:
     """Read an asynchronous stream into *batch* until it is worth a thread's while, about 1 MiB.
 
     Returns:
         Whether the stream is at its end.
     """
-    size_bytes = sum(map(len, batch))
-    while size_bytes < CHUNK_BYTES:
+    while len(batch) < CHUNK_BYTES:
         answer = read(CHUNK_BYTES)
         chunk = checked_chunk(await answer if isinstance(answer, Awaitable) else answer)
         if not chunk:
             return True
-        batch.append(chunk)
-        size_bytes += len(chunk)
+        batch += chunk
     return False
 
 
@@ -93,13 +94,14 @@ def _memory_chunks(data: Buffer) -> Generator[Chunk]:
 
 
 def _path_chunks(path: Path) -> Generator[Chunk]:
-    """Read a file into two buffers in turns: a chunk is good until the one after next."""
+    """Read a file into a few buffers in turns."""
     found = path.stat()
     if not (S_ISREG(found.st_mode) or S_ISDIR(found.st_mode)):
         raise InvalidSourceError(f"'{path}' is no regular file: open it and give the stream")
     size_bytes = min(CHUNK_BYTES, max(_SMALL_BYTES, found.st_size + 1))
-    buffer, other = (memoryview(bytearray(size_bytes)) for _ in range(2))
+    buffers = cycle([memoryview(bytearray(size_bytes)) for _ in range(CHUNKS_KEPT + 1)])
     with path.open("rb", buffering=0) as source:
-        while count := source.readinto(buffer):
+        for buffer in buffers:
+            if not (count := source.readinto(buffer)):
+                return
             yield buffer[:count]
-            buffer, other = other, buffer

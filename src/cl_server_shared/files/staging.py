@@ -7,7 +7,7 @@ at once, readers see the old file or the new one.
 import errno
 import os
 from collections.abc import Iterable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,9 +15,9 @@ from typing import Self, final
 
 from cl_server_shared.files.checksums import record
 from cl_server_shared.files.folders import (
+    is_stored,
     opened_folder,
     opened_job,
-    require_regular,
     sync_folders,
 )
 from cl_server_shared.files.hashing import Digest
@@ -25,6 +25,7 @@ from cl_server_shared.files.paths import JobPath
 from cl_server_shared.files.sources import Chunk
 from cl_server_shared.files.temporary import new_temporary, remove_temporary, sweep
 from cl_server_shared.files.threads import Checkpoint
+from cl_server_shared.files.writing import start_write_back, write_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +40,17 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """Descriptors of the job's folder, of the target's folder, and of the temporary file."""
+    """Descriptors of the job's folder, of the target's folder, and of the temporary file.
+
+    The disk is *awaited* where the commit waits for it: with fsync, and where a file is replaced,
+    since ext4, XFS and btrfs then begin to write the new one, whole, in rename(2).
+    """
 
     job: int
     parent: int
     temporary: int
     name: str
+    awaited: bool
 
 
 @final
@@ -72,20 +78,21 @@ class StagedFile:
         return self._digest.hex
 
     def append(self, chunks: Iterable[Chunk], checkpoint: Checkpoint) -> None:
-        """Write and hash *chunks*, each good until the next but one is asked for.
+        """Write and hash *chunks*, each good until `CHUNKS_KEPT` others are asked for.
 
         Raises:
             InvalidPathError: the target or a folder on the way is a link or of another kind.
             FileNotFoundError: the target's folder is absent.
             OSError: the system refused to write.
         """
-        with self._digest:
-            for chunk in chunks:
-                checkpoint()
-                temporary = self._open().temporary
-                self._digest.update(chunk)
-                _write_all(temporary, chunk)
-                self.size_bytes += len(chunk)
+        for chunk in chunks:
+            checkpoint()
+            opened = self._open()
+            self._digest.update(chunk)
+            write_all(opened.temporary, chunk)
+            if opened.awaited:
+                start_write_back(opened.temporary, self.size_bytes, len(chunk))
+            self.size_bytes += len(chunk)
 
     def commit(self, checkpoint: Checkpoint) -> None:
         """Give the file its final name, replacing what had it.
@@ -111,6 +118,7 @@ class StagedFile:
 
     def close(self) -> None:
         """Take back what was not committed; harmless when repeated."""
+        self._digest.settle()
         self._opened = None
         self._closers.close()
 
@@ -134,14 +142,13 @@ class StagedFile:
         target = self._target
         with ExitStack() as closers:
             job, parent = self._enter_folders(closers)
-            with suppress(FileNotFoundError):
-                require_regular(parent, target.path)
+            awaited = target.fsync or is_stored(parent, target.path)
             sweep(job)
             temporary, name = new_temporary(job)
             closers.callback(os.close, temporary)
             closers.callback(remove_temporary, name, job)
             self._closers = closers.pop_all()
-        return _Opened(job, parent, temporary, name)
+        return _Opened(job, parent, temporary, name, awaited)
 
     def _enter_folders(self, closers: ExitStack) -> tuple[int, int]:
         target = self._target
@@ -154,9 +161,3 @@ class StagedFile:
             hint = "the job was removed meanwhile" if target.mkdirs else "save with mkdirs=True"
             message = f"the folder of '{target.path}' is absent: {hint}"
             raise FileNotFoundError(errno.ENOENT, message) from error
-
-
-def _write_all(descriptor: int, chunk: Chunk) -> None:
-    rest = memoryview(chunk)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]

@@ -143,6 +143,36 @@ async def test_saves_and_removes_at_once_raise_nothing_but_what_is_documented(
     assert list((base / "jobs").iterdir()) == []
 
 
+async def test_a_thousand_small_saves_at_once_are_all_stored(storage: LocalJobStorage) -> None:
+    async with anyio.create_task_group() as tasks:
+        for number in range(1000):
+            tasks.start_soon(storage.save, "job", f"input/{number}", str(number).encode())
+
+    assert storage.verify("job").is_sound
+    for name in storage.list_files("job"):
+        assert storage.resolve_path("job", name).read_text() == name.removeprefix("input/")
+    assert len(storage.list_files("job")) == 1000
+
+
+async def test_small_saves_of_which_many_are_cancelled_store_what_they_say(
+    storage: LocalJobStorage,
+) -> None:
+    stored = set[str]()
+
+    async def save(number: int) -> None:
+        name = f"input/{number}"
+        with anyio.move_on_after(number % 7 * 0.01):
+            await storage.save("job", name, b"x")
+            stored.add(name)
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(300):
+            tasks.start_soon(save, number)
+
+    print(f"\n300 small saves, {len(stored)} stored, the others cancelled")
+    assert set(storage.list_files("job")) == stored
+
+
 async def test_of_many_removes_at_once_one_says_that_it_removed_the_job(
     storage: LocalJobStorage,
 ) -> None:

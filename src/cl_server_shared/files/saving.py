@@ -9,12 +9,14 @@ from typing import Final
 
 from anyio import CancelScope
 
+from cl_server_shared.files.convoys import share_way
 from cl_server_shared.files.sources import (
     CHUNK_BYTES,
     Chunk,
     blocking_chunks,
     checked_chunk,
     fill,
+    is_small,
     reader_chunks,
     reader_of,
 )
@@ -38,6 +40,8 @@ async def save_file(target: Target, file: object) -> StagedFile:
     chunks = blocking_chunks(file)
     if chunks is None:
         await _save_stream(staged, reader_of(file))
+    elif is_small(file) and not target.fsync:  # threads that wait for a disk do so together
+        await share_way(target.jobs, partial(_store, staged, chunks))
     else:
         await run_in_thread(partial(_store_and_close, staged, chunks))
     return staged

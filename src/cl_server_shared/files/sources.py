@@ -15,6 +15,7 @@ CHUNK_BYTES: Final = 1024 * 1024
 CHUNKS_KEPT: Final = 3
 """A chunk stays as it is until so many others were asked for: work behind the reader has time."""
 _SMALL_BYTES = 4096
+_SMALL_MEMORY_BYTES = 64 * 1024
 
 type Chunk = bytes | memoryview
 
@@ -35,6 +36,11 @@ def blocking_chunks(file: object) -> Generator[Chunk] | None:
     if isinstance(file, IOBase):
         return reader_chunks(reader_of(file))
     return None
+
+
+def is_small(file: object) -> bool:
+    """Tell whether *file* is memory that is written in less time than a thread takes to wake."""
+    return isinstance(file, Buffer) and memoryview(file).nbytes <= _SMALL_MEMORY_BYTES
 
 
 def reader_of(file: object) -> Callable[[int], object]:

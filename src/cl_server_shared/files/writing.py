@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from typing import Final
 
 from cl_server_shared.files.sources import Chunk
@@ -20,4 +21,5 @@ def start_write_back(descriptor: int, start: int, size_bytes: int) -> None:
     """Let the disk begin with a large chunk while the next is hashed; it may as well be ignored."""
     if sys.platform == "linux" and size_bytes >= _WORTH_STARTING_BYTES:
         # Linux begins to write what is dirty there, and keeps in memory what is being written.
-        os.posix_fadvise(descriptor, start, size_bytes, os.POSIX_FADV_DONTNEED)
+        with suppress(OSError):
+            os.posix_fadvise(descriptor, start, size_bytes, os.POSIX_FADV_DONTNEED)

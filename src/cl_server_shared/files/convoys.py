@@ -29,9 +29,8 @@ async def share_way(place: Path, work: Callable[[Checkpoint], None]) -> None:
 
     Places do not wait for each other: one may be a disk that hangs. A slow one gets more threads.
     """
-    convoys = _CONVOYS.get(dict[Path, _Convoy]())
-    _CONVOYS.set(convoys)
-    convoy = convoys.setdefault(place, _Convoy())
+    convoys = _convoys()
+    convoy = convoys.get(place) or convoys.setdefault(place, _Convoy())
     try:
         await convoy.run(work)
     finally:
@@ -143,6 +142,15 @@ def _do_each(taken: list[_Errand], own: _Errand, checkpoint: Checkpoint) -> None
         errand.do(checkpoint if errand is own else errand.checkpoint)
         if time.monotonic() > until:
             return
+
+
+def _convoys() -> dict[Path, _Convoy]:
+    try:
+        return _CONVOYS.get()
+    except LookupError:
+        convoys = dict[Path, _Convoy]()
+        _CONVOYS.set(convoys)
+        return convoys
 
 
 _CONVOYS: Final = RunVar[dict[Path, _Convoy]]("convoys")

@@ -43,7 +43,7 @@ class _Opened:
     """Descriptors of the job's folder, of the target's folder, and of the temporary file.
 
     The disk is *awaited* where the commit waits for it: with fsync, and where a file is replaced,
-    since ext4, XFS and btrfs then begin to write the new one, whole, in rename(2).
+    since ext4 then begins to write the new one, whole, in rename(2).
     """
 
     job: int
@@ -65,6 +65,7 @@ class StagedFile:
         self._closers = ExitStack()
         self._opened: _Opened | None = None
         self._digest = Digest()
+        self._is_renamed = False
         self.size_bytes = 0
 
     @property
@@ -108,6 +109,7 @@ class StagedFile:
         try:
             record(opened.job, target.path, self.size_bytes, self.hash)
             os.replace(opened.name, name, src_dir_fd=opened.job, dst_dir_fd=opened.parent)
+            self._is_renamed = True
             if target.fsync:
                 sync_folders(target.jobs, target.path)
             # What a remove has taken by now was not stored.
@@ -146,9 +148,13 @@ class StagedFile:
             sweep(job)
             temporary, name = new_temporary(job)
             closers.callback(os.close, temporary)
-            closers.callback(remove_temporary, name, job)
+            closers.callback(self._take_back, name, job)
             self._closers = closers.pop_all()
         return _Opened(job, parent, temporary, name, awaited)
+
+    def _take_back(self, name: str, job: int) -> None:
+        if not self._is_renamed:
+            remove_temporary(name, job)
 
     def _enter_folders(self, closers: ExitStack) -> tuple[int, int]:
         target = self._target

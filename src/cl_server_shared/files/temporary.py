@@ -9,6 +9,7 @@ import fcntl
 import os
 import secrets
 from contextlib import suppress
+from stat import S_ISREG
 
 from cl_server_shared.files.paths import TEMPORARY_PREFIX
 
@@ -33,16 +34,11 @@ def new_temporary(job: int) -> tuple[int, str]:
 
 def sweep(job: int) -> None:
     """Remove what killed saves left directly in a job's folder, and nothing of a live one."""
-    with os.scandir(job) as entries:
-        leftovers = [
-            entry.name
-            for entry in entries
-            if entry.name.startswith(TEMPORARY_PREFIX) and entry.is_file(follow_symlinks=False)
-        ]
-    for name in leftovers:
-        # Taken by another sweep; alive; another user's, who may sweep it himself.
-        with suppress(FileNotFoundError, BlockingIOError, PermissionError):
-            _unlink_dead(name, job)
+    for name in os.listdir(job):
+        if name.startswith(TEMPORARY_PREFIX) and _is_file(name, job):
+            # Taken by another sweep; alive; another user's, who may sweep it himself.
+            with suppress(FileNotFoundError, BlockingIOError, PermissionError):
+                _unlink_dead(name, job)
 
 
 def remove_temporary(name: str, job: int) -> None:
@@ -58,6 +54,13 @@ def _is_ours(descriptor: int) -> bool:
     except BlockingIOError:
         return False
     return os.fstat(descriptor).st_nlink > 0
+
+
+def _is_file(name: str, job: int) -> bool:
+    try:
+        return S_ISREG(os.stat(name, dir_fd=job, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def _unlink_dead(name: str, job: int) -> None:

@@ -1,21 +1,25 @@
 """Threads of one process that write to SQLite: one at a time, and one commit for all that wait."""
 
+import resource
+import signal
 import sqlite3
 import threading
-from collections.abc import Callable, Generator, Iterator
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final, cast
 
 import pytest
 from sqlalchemy import Engine, event
 
-from cl_server_shared.database import DatabaseOptions, database_of, make_engine
+from cl_server_shared.database import DatabaseOptions, database_of, line, make_engine, write_queue
 from cl_server_shared.database.connections import PrivateConnections
 from cl_server_shared.database.write_queue import WriteQueue
 from cl_server_shared.errors import DatabaseError
 from cl_server_shared.jobs.repository import SqlJobRepository
+from tests.interrupting import interrupted
 from tests.repositories import job, repository_on
 from tests.waiting import wait_until
 
@@ -74,8 +78,8 @@ def adding_together(
         yield added
 
 
-def waiting_in(queue: WriteQueue) -> list[object]:
-    return list(cast("list[object]", list(queue._waiting)))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # to see them wait
+def waiting_in(queue: WriteQueue) -> Sequence[object]:
+    return queue._line.waiting()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # to see them wait
 
 
 def names_of(number: int) -> list[str]:
@@ -176,3 +180,194 @@ def test_a_batch_waits_for_its_turn_too(
         assert traced.verbs() == []
 
     assert added.result() == [True, True]
+
+
+@contextmanager
+def no_file_can_be_written() -> Generator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_commit_that_fails_is_told_to_all(engine: Engine, traced: Traced) -> None:
+    repository = repository_on(engine, DATABASE_LOCK_TIMEOUT_SECONDS=0.5)
+    assert repository.add_job(job("first"))
+    traced.statements.clear()
+    with no_file_can_be_written():
+        with adding_together(engine, repository, names_of(_THREADS)) as added:
+            pass
+        failures = [each.exception() for each in added]
+
+    assert traced.verbs()[:7] == ["BEGIN", *["INSERT"] * _THREADS, "COMMIT"]
+    assert [type(failure) for failure in failures] == [DatabaseError] * _THREADS
+    assert [repository.get_job(name) for name in names_of(_THREADS)] == [None] * _THREADS
+
+
+def test_who_waits_too_long_is_not_carried_out_later(engine: Engine) -> None:
+    repository = repository_on(engine, DATABASE_LOCK_TIMEOUT_SECONDS=0.2)
+    assert repository.add_job(job("first"))
+    queue = queue_of(engine)
+
+    with ThreadPoolExecutor(1) as pool, queue.turn():
+        failure = pool.submit(repository.add_job, job("late")).exception(10)
+        assert not waiting_in(queue)
+
+    assert "locked" in str(failure)
+    assert repository.add_job(job("next"))
+    assert repository.get_job("late") is None
+
+
+class Held:
+    """Stops whoever adds a job of the name `held` in the middle of the statement."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.reached: Final = threading.Event()
+        self.may_go_on: Final = threading.Event()
+        event.listen(engine, "connect", self._add_function)
+
+    def make_trigger(self, engine: Engine) -> None:
+        with engine.begin() as connection:
+            connection.exec_driver_sql(
+                "CREATE TRIGGER hold BEFORE INSERT ON jobs WHEN new.job_id = 'held' "
+                "BEGIN SELECT hold(); END"
+            )
+
+    def _add_function(self, connection: sqlite3.Connection, _record: object) -> None:
+        connection.create_function("hold", 0, self._hold)
+
+    def _hold(self) -> int:
+        self.reached.set()
+        return self.may_go_on.wait(10)
+
+
+@pytest.fixture
+def held(engine: Engine) -> Held:
+    return Held(engine)
+
+
+def test_whose_write_was_taken_waits_for_what_became_of_it(engine: Engine, held: Held) -> None:
+    repository = repository_on(engine, DATABASE_LOCK_TIMEOUT_SECONDS=0.2)
+    assert repository.add_job(job("first"))
+    held.make_trigger(engine)
+    with ThreadPoolExecutor(2) as pool:
+        with queue_of(engine).turn():
+            added = [pool.submit(repository.add_job, job("held"))]
+            wait_until(lambda: len(waiting_in(queue_of(engine))) == 1)
+            added.append(pool.submit(repository.add_job, job("taken")))
+            wait_until(lambda: len(waiting_in(queue_of(engine))) == 2)
+            begun = time.monotonic()
+        assert held.reached.wait(10)
+        wait_until(lambda: time.monotonic() > begun + 0.3)  # the time of both is up
+        assert not any(each.done() for each in added)
+        held.may_go_on.set()
+
+    assert [each.result() for each in added] == [True, True]
+
+
+def test_an_interrupted_follower_leaves_the_line(
+    engine: Engine, repository: SqlJobRepository
+) -> None:
+    queue, main = queue_of(engine), threading.main_thread().ident
+    assert main is not None
+
+    def interrupt_who_waits(added: list[Future[bool]]) -> None:
+        with queue.turn():
+            added.append(pool.submit(repository.add_job, job("before")))
+            wait_until(lambda: len(waiting_in(queue)) == 2)
+            while len(waiting_in(queue)) == 2:
+                # Again, where it came just before the system call that it was to wake from.
+                signal.pthread_kill(main, signal.SIGINT)
+                with suppress(TimeoutError):
+                    wait_until(lambda: len(waiting_in(queue)) == 1, 1)
+
+    with ThreadPoolExecutor(2) as pool:
+        added: list[Future[bool]] = []
+        holder = pool.submit(interrupt_who_waits, added)
+        wait_until(lambda: len(waiting_in(queue)) == 1)
+        with pytest.raises(KeyboardInterrupt):
+            repository.add_job(job("mine"))
+        holder.result(10)
+
+    assert added[0].result(10)
+    assert repository.get_job("mine") is None
+
+
+@pytest.mark.parametrize("is_leader", [True, False])
+def test_ctrl_c_at_any_moment_costs_the_others_nothing(engine: Engine, *, is_leader: bool) -> None:
+    """In the thread that leads, and in one that follows; in what it is told, stored is stored."""
+    repository = repository_on(engine, DATABASE_LOCK_TIMEOUT_SECONDS=5)
+    assert repository.add_job(job("first"))
+    with ThreadPoolExecutor(3) as pool:
+        moments = iter(range(1_000))
+        while came_at(next(moments), pool, repository, queue_of(engine), is_leader=is_leader):
+            pass
+    assert next(moments) > 20
+
+
+def came_at(
+    moment: int,
+    pool: ThreadPoolExecutor,
+    repository: SqlJobRepository,
+    queue: WriteQueue,
+    *,
+    is_leader: bool,
+) -> bool:
+    played = Round(repository, queue, f"{moment}", is_leader=is_leader)
+    came = played.play(pool, moment)
+    played.check(came=came)
+    return came
+
+
+class Round:
+    """The main thread and two others add a job each, together; the main one is interrupted."""
+
+    def __init__(
+        self, repository: SqlJobRepository, queue: WriteQueue, name: str, *, is_leader: bool
+    ) -> None:
+        self._repository: Final = repository
+        self._queue: Final = queue
+        self._name: Final = name
+        self._is_leader: Final = is_leader
+        self._begun: Final = threading.Event()
+        self._ended: Final = threading.Event()
+        self._added: Final[list[Future[bool]]] = []
+        self._mine: bool = False
+
+    def play(self, pool: ThreadPoolExecutor, moment: int) -> bool:
+        """Tell whether there was such a moment."""
+        holder = pool.submit(self._hold_turn, pool)
+        assert self._begun.wait(10)
+        with interrupted((line, write_queue), moment) as interruption:
+            self._mine = self._repository.add_job(job(f"{self._name} mine"))
+        self._ended.set()
+        holder.result(10)
+        return interruption.came
+
+    def check(self, *, came: bool) -> None:
+        assert [each.result(10) for each in self._added] == [True, True], self._name
+        assert self._repository.add_job(job(f"{self._name} after")), "nobody has the turn"
+        assert not waiting_in(self._queue)
+        is_stored = self._repository.get_job(f"{self._name} mine") is not None
+        assert is_stored or not self._mine
+        assert self._mine is not came
+
+    def _hold_turn(self, pool: ThreadPoolExecutor) -> None:
+        with self._queue.turn():
+            if self._is_leader:
+                self._begun.set()
+                self._await_waiting(1)
+            self._add_others(pool)
+            wait_until(lambda: len(waiting_in(self._queue)) >= 2)
+            self._begun.set()
+            self._await_waiting(3)
+
+    def _add_others(self, pool: ThreadPoolExecutor) -> None:
+        for number in range(2):
+            name = f"{self._name} {number}"
+            self._added.append(pool.submit(self._repository.add_job, job(name)))
+
+    def _await_waiting(self, number: int) -> None:
+        wait_until(lambda: self._ended.is_set() or len(waiting_in(self._queue)) >= number)

@@ -20,6 +20,7 @@ from cl_server_shared.database.connections import (
     connections_for,
     living,
 )
+from cl_server_shared.database.line import Write
 from cl_server_shared.database.notifying import NOTIFY, Notifier
 from cl_server_shared.database.options import DatabaseOptions
 from cl_server_shared.database.schema import require_schema
@@ -27,7 +28,7 @@ from cl_server_shared.database.sqlite import is_in_transaction, is_locked
 from cl_server_shared.database.statement import Row, Statement, Values
 from cl_server_shared.database.transaction import Transaction, run
 from cl_server_shared.database.watching import DatabaseWatch, Waiter
-from cl_server_shared.database.write_queue import Write, WriteQueue
+from cl_server_shared.database.write_queue import WriteQueue
 from cl_server_shared.errors import DatabaseError
 from cl_server_shared.forking import renew_after_fork
 
@@ -103,24 +104,28 @@ class Database:
         """Run several statements in one transaction, and tell each its rows once it is committed.
 
         That is told for sure: Ctrl-C in the moment of the commit, or of telling, must not make
-        somebody else do again what is done.
+        somebody else do again what is done; nor is done what SQLite undid when its commit failed.
         """
         with self._lent("write together") as (connections, connection):
             connections.begin(connection)
             rows = [run(self.dialect, connection, each.statement, each.values) for each in writes]
 
             def tell() -> None:
-                if not is_in_transaction(connection):
-                    for write, its_rows in zip(writes, rows, strict=True):
-                        write.rows = its_rows
+                for write, its_rows in zip(writes, rows, strict=True):
+                    write.rows = its_rows
 
             try:
-                try:
-                    connections.commit(connection)
-                finally:
+                connections.commit(connection)
+                tell()
+            except BaseException as error:
+                if not (is_in_transaction(connection) or self._came_of_database(error)):
                     tell()
-            finally:
-                tell()  # again, where the interruption came while it told
+                raise
+
+    def _came_of_database(self, error: BaseException) -> bool:
+        """Tell whether the driver failed, also if Ctrl-C came before that was told."""
+        failures = self.dialect.loaded_dbapi.Error
+        return isinstance(error, failures) or isinstance(error.__context__, failures)
 
     def _read_any_text_or_raise(self, error: DatabaseError) -> None:
         """Help where other code stored bytes that are no text.
@@ -134,7 +139,8 @@ class Database:
 
     def _execute(self, statement: Statement, values: Values) -> Sequence[Row]:
         """Do what `_lent` does without its two generators, which cost each statement 3 us."""
-        self.prepare()
+        if not self._prepared:
+            self.prepare()
         connections = self._connections
         try:
             connection = connections.acquire()

@@ -1,12 +1,12 @@
 """One writer at a time in a process, and one commit for all that wait (group commit)."""
 
 import threading
-from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Final, final
 
+from cl_server_shared.database.line import Line, Place, Write
 from cl_server_shared.database.sqlite import is_locked
 from cl_server_shared.database.statement import Row, Statement, Values
 from cl_server_shared.errors import DatabaseError
@@ -15,24 +15,23 @@ _MOST_AT_ONCE: Final = 100
 
 
 @final
-@dataclass(slots=True, eq=False)
-class Write:
-    """A statement that somebody waits for, unless it *is_over*; *rows* once it is committed."""
-
-    statement: Statement
-    values: Values
-    rows: Sequence[Row] | None = None
-    is_over: bool = False
-
-
-@final
 class WriteQueue:
     """Carries out the statements of a process's threads, those that wait together in one commit.
 
     SQLite lets one connection write at a time: a second thread would only sleep, in pauses that
-    grow, and each commit waits for the disk where `synchronous` is FULL. Here threads wait for
-    their turn; whoever has it does what all others wait for too. If that fails, each does its own,
-    so that nobody gets another's error.
+    grow, and each commit waits for the disk where `synchronous` is FULL. Here one thread has the
+    turn and the others stand in line. Who gets the turn with a write leads: it takes the writes at
+    the head of the line and carries them out in one transaction. If that fails, each does its own,
+    so that nobody gets another's error; but a database that stays locked fails all of them once.
+
+    The leader wakes one follower, each follower the next, and the last ends the turn: if all woke
+    at once they would fight for the interpreter's lock, and so the first stand in line again when
+    the next turn begins. The main thread is woken beside that chain, for signal handlers and Ctrl-C
+    could hold it there.
+
+    A write is carried out by others only if its leader took it from the line (`Line.wait`). Who is
+    interrupted does not wait for the leader: what was taken may be done, like anything that is
+    interrupted while it commits; what was not is not.
 
     Args:
         alone: runs a statement and commits it.
@@ -50,8 +49,8 @@ class WriteQueue:
         self._alone: Final = alone
         self._together: Final = together
         self._patience_seconds: Final = patience_seconds
-        self._waiting: Final[deque[Write]] = deque()
-        self._turn: Final = threading.RLock()  # a signal handler may write while its thread does
+        self._main_thread: Final = threading.main_thread().ident
+        self._line: Final = Line()
 
     def execute(self, statement: Statement, values: Values) -> Sequence[Row]:
         """Run *statement*, committed when this returns; return its rows.
@@ -59,19 +58,19 @@ class WriteQueue:
         Raises:
             DatabaseError: the database refused it or failed, or the turn did not come in time.
         """
-        if self._turn.acquire(blocking=False):  # as nearly always
-            try:
-                if not self._waiting:
-                    return self._alone(statement, values)
-            finally:
-                self._turn.release()
-        write = Write(statement, values)
-        self._waiting.append(write)
+        me = threading.get_ident()
         try:
-            with self.turn():
-                return self._carry_out(write) if write.rows is None else write.rows
-        finally:
-            write.is_over = True  # done, failed, or its caller was interrupted while it waited
+            if self._line.take_if_nobody_waits(me):  # as nearly always
+                rows = self._alone(statement, values)
+                self._line.end(me)
+                return rows
+        except BaseException:
+            try:
+                self._line.end(me)
+            finally:
+                self._line.end(me)  # again, where Ctrl-C came meanwhile; so below
+            raise
+        return self._execute_in_line(Write(statement, values))
 
     @contextmanager
     def turn(self) -> Generator[None]:
@@ -80,31 +79,108 @@ class WriteQueue:
         Raises:
             DatabaseError: the turn did not come in time.
         """
-        if not self._turn.acquire(timeout=self._patience_seconds):
+        place = Place(None, self._patience_seconds)
+        try:
+            self._line.enter(place)
+            self._wait(place)
+            self._line.withdraw(place)
+            yield
+        finally:
+            try:
+                self._line.leave(place)
+            finally:
+                self._line.leave(place)
+
+    def _execute_in_line(self, write: Write) -> Sequence[Row]:
+        place = Place(write, self._patience_seconds)
+        try:
+            self._line.enter(place)
+            while self._wait(place):
+                self._lead(place)
+        finally:
+            try:
+                self._line.leave(place)
+            finally:
+                self._line.leave(place)
+        if write.error is not None:
+            raise DatabaseError(str(write.error)) from write.error.__cause__
+        if write.rows is not None:
+            return write.rows
+        with self.turn():
+            return self._alone(write.statement, write.values)
+
+    def _wait(self, place: Place) -> bool:
+        try:
+            return self._line.wait(place)
+        except TimeoutError as error:
             raise DatabaseError(
                 f"the database is locked: other threads of this process have been writing, or "
                 f"waiting to, for {self._patience_seconds:g} s"
-            )
-        try:
-            yield
-        finally:
-            self._turn.release()
+            ) from error
 
-    def _carry_out(self, write: Write) -> Sequence[Row]:
-        others = self._others_than(write)
-        if others:
-            self._try_together([write, *others])
-        return self._alone(write.statement, write.values) if write.rows is None else write.rows
+    def _lead(self, leader: Place) -> None:
+        taken: list[Place] = []
+        turn = object()
+        try:
+            self._take(taken)
+            self._carry_out(leader, taken)
+            self._tell(leader, taken, turn)
+        except BaseException:
+            try:
+                self._tell_at_once(taken, turn)
+            finally:
+                self._tell_at_once(taken, turn)
+            raise
+        if not leader.is_told:
+            self._line.end(leader.thread)
+
+    def _take(self, taken: list[Place]) -> None:
+        for place in self._line.waiting()[:_MOST_AT_ONCE]:
+            if place.write is None:
+                break
+            taken.append(place)  # first, or Ctrl-C would lose it
+            if not self._line.withdraw(place):
+                taken.pop()
+
+    def _carry_out(self, leader: Place, taken: Sequence[Place]) -> None:
+        if any(place is not leader for place in taken):
+            self._try_together([place.write for place in taken if place.write is not None])
+        own = leader.write
+        if leader in taken and own is not None and own.rows is None and own.error is None:
+            own.rows = self._alone(own.statement, own.values)
 
     def _try_together(self, writes: Sequence[Write]) -> None:
         try:
             self._together(writes)
         except DatabaseError as error:
-            if is_locked(error.__cause__):
-                raise  # to try again would be to wait twice as long
-            # Whose error it was shows when each does its own.
+            if is_locked(error.__cause__):  # to try again would be to wait twice as long
+                for write in writes:
+                    write.error = error
+            # Else whose error it was shows when each does its own.
 
-    def _others_than(self, write: Write) -> list[Write]:
-        """Take writes out of the queue; one that is not done then does itself in its turn."""
-        taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST_AT_ONCE))]
-        return [each for each in taken if each is not write and not each.is_over]
+    def _tell(self, leader: Place, taken: Sequence[Place], turn: object) -> None:
+        """Let all know what became of their writes, and the last of them end the turn."""
+        followers = [place for place in taken if place is not leader]
+        chain = self._chained(followers, turn) if self._line.has_turn(leader) else []
+        for place in reversed(taken):  # who looks early wakes only who was told
+            place.is_told = True
+        if chain and leader.is_told:
+            leader.turn = None
+        for place in [each for each in followers if each.turn is each.thread] + chain[:1]:
+            place.wake()
+
+    def _chained(self, followers: Sequence[Place], turn: object) -> list[Place]:
+        chain = [each for each in followers if each.thread != self._main_thread]
+        for place, following in zip_longest(chain, chain[1:]):
+            place.following, place.turn = following, None
+        if chain:
+            chain[-1].turn = turn
+            self._line.give(turn)
+        return chain
+
+    def _tell_at_once(self, taken: Sequence[Place], turn: object) -> None:
+        for place in taken:
+            self._line.withdraw(place)
+            place.is_told = True
+            place.wake()
+        self._line.end(turn)

@@ -271,11 +271,14 @@ def test_an_interrupted_follower_leaves_the_line(
     engine: Engine, repository: SqlJobRepository
 ) -> None:
     queue, main = queue_of(engine), threading.main_thread().ident
+    begun = threading.Event()
     assert main is not None
 
     def interrupt_who_waits(added: list[Future[bool]]) -> None:
         with queue.turn():
             added.append(pool.submit(repository.add_job, job("before")))
+            wait_until(lambda: len(waiting_in(queue)) == 1)
+            begun.set()
             wait_until(lambda: len(waiting_in(queue)) == 2)
             while len(waiting_in(queue)) == 2:
                 # Again, where it came just before the system call that it was to wake from.
@@ -286,7 +289,7 @@ def test_an_interrupted_follower_leaves_the_line(
     with ThreadPoolExecutor(2) as pool:
         added: list[Future[bool]] = []
         holder = pool.submit(interrupt_who_waits, added)
-        wait_until(lambda: len(waiting_in(queue)) == 1)
+        assert begun.wait(10)
         with pytest.raises(KeyboardInterrupt):
             repository.add_job(job("mine"))
         holder.result(10)

@@ -214,7 +214,7 @@ def test_an_interrupt_ends_all_processes_in_time(
         wait_for_results(tmp_path)
         script.interrupt() if ending == "Ctrl-C" else script.signal(signal.SIGTERM)
 
-        assert script.exit_code(within_seconds=5) == 130
+        assert script.exit_code(within_seconds=5) == 130, script.output
         wait_until(lambda: not script.has_left_processes(), within_seconds=1)
         assert "Traceback" not in script.output
 

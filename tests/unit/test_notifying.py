@@ -1,9 +1,16 @@
-"""Notifications of changes: at once after a pause, seldom while changes never cease."""
+"""Notifications of changes: at once after a pause, seldom while there are very many."""
 
 import time
 
-from cl_server_shared.database.notifying import Notifier
+from cl_server_shared.database.notifying import Notifier, next_pause
 from tests.waiting import wait_until
+
+
+def test_only_a_crowd_of_changes_makes_the_pauses_longer() -> None:
+    assert next_pause(0.01, changes=4) == 0.01
+    assert 0.01 < next_pause(0.01, changes=5) < 0.04
+    assert next_pause(0.04, changes=20) == 0.04
+    assert next_pause(0.04, changes=19) == 0.01
 
 
 def test_changes_that_never_cease_are_notified_ever_more_seldom() -> None:

@@ -16,6 +16,7 @@ _LOG: Final = logging.getLogger(__name__)
 _INTERVAL_SECONDS: Final = 0.01
 _LONGEST_INTERVAL_SECONDS: Final = 0.04
 _GROWTH: Final = 1.25
+_MANY_A_SECOND: Final = 500
 _LINGER_SECONDS: Final = 5.0
 _RETRY_SECONDS: Final = 1.0
 
@@ -28,12 +29,23 @@ def _notify(_dialect: str) -> ClauseElement:
 NOTIFY: Final = Statement("notify", _notify)
 
 
+def next_pause(pause_seconds: float, changes: int) -> float:
+    """Return how long to wait after the next notification, if there were *changes* in this pause.
+
+    Only a crowd of changes makes it longer: where one job follows the other, somebody may be
+    waiting for each.
+    """
+    if changes < pause_seconds * _MANY_A_SECOND:
+        return _INTERVAL_SECONDS
+    return min(pause_seconds * _GROWTH, _LONGEST_INTERVAL_SECONDS)
+
+
 @final
 class Notifier:
     """Notifies of changes, at most every 10 ms, by a thread of its own.
 
-    While changes never cease the pauses grow to 40 ms: a hundred notifications a second of each of
-    four processes cost PostgreSQL an eighth of what it can do.
+    While there are more than 500 changes a second the pauses grow to 40 ms: a hundred notifications
+    a second of each of four processes cost PostgreSQL an eighth of what it can do.
 
     The commit of a transaction that notifies takes a lock on the whole server (PostgreSQL's
     src/backend/commands/async.c, `PreCommit_Notify`), so it must be nobody's own transaction. The
@@ -52,10 +64,12 @@ class Notifier:
         self._noted = threading.Condition()
         self._thread: threading.Thread | None = None
         self._is_due = False
+        self._changes = 0  # roughly: threads count without a lock
         self._sending = threading.Lock()
 
     def note_change(self) -> None:
         """Take note that a change was committed; returns at once."""
+        self._changes += 1
         if self._is_due:
             return
         with self._noted:
@@ -90,9 +104,9 @@ class Notifier:
             with self._sending:
                 sent = self._send_what_is_due(is_repeated=failed)
             failed = not sent
+            self._changes = 0
             time.sleep(pause if sent else _RETRY_SECONDS)
-            longer = min(pause * _GROWTH, _LONGEST_INTERVAL_SECONDS)
-            pause = longer if self._is_due else _INTERVAL_SECONDS
+            pause = next_pause(pause, self._changes)
 
     def _next_change(self) -> bool:
         """Wait for a change; False: there was none for long, or it is closed: the thread ends."""

@@ -4,7 +4,6 @@ from typing import Final
 
 from hypothesis import strategies as st
 
-from cl_server_shared.jobs.attempts import AttemptLog
 from cl_server_shared.jobs.lifecycle import Change, JobState, Report
 from cl_server_shared.jobs.retry import RetryPolicy
 from cl_server_shared.models import JobStatus
@@ -31,7 +30,7 @@ STATES: Final = st.builds(
     max_retries=FEW,
     last_error=_TEXTS,
     cancel_reason=st.none() | st.text(min_size=1, max_size=5),
-    attempts=st.builds(AttemptLog, _TEXTS),
+    attempts=_TEXTS,
     event_seq=FEW,
 )
 """Any combination that the columns can hold, not only those that a job's life leads to."""

@@ -8,7 +8,7 @@ import pytest
 from cl_ml_tools import Job
 
 from cl_server_shared.database import make_engine
-from cl_server_shared.jobs.attempts import AttemptLog
+from cl_server_shared.jobs.attempts import logged_attempts
 from tests.faults.journal import Entry, Step, entries
 from tests.faults.ml_tools_worker import COMPLAINT, FAILING, LONG, adapted, run_worker
 from tests.faults.place import Place
@@ -80,7 +80,7 @@ def test_a_killed_workers_job_is_recovered_by_another_worker(place: Place, tmp_p
     engine.dispose()
     assert found is not None
     assert (found.task_output, found.progress) == ({"by": second.pid}, 100)
-    (attempt,) = AttemptLog(str(row["attempts"])).entries()
+    (attempt,) = logged_attempts(str(row["attempts"]))
     assert (row["retry_count"], attempt.attempt) == (1, 1)
     assert "stopped answering" in attempt.error
 
@@ -97,7 +97,7 @@ def test_a_failing_task_is_tried_again_until_its_tries_are_used_up(
         wait_until(lambda: row_of(engine, "next")["status"] == "completed")
 
     row = row_of(engine, "job")
-    attempts = AttemptLog(str(row["attempts"])).entries()
+    attempts = logged_attempts(str(row["attempts"]))
     engine.dispose()
     assert [entry.job_id for entry in entries(journal)] == ["job"] * (MAX_RETRIES + 1)
     assert (row["error_message"], row["retry_count"]) == (COMPLAINT, MAX_RETRIES)

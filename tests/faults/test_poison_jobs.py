@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine
 
 from cl_server_shared.database import make_engine
-from cl_server_shared.jobs.attempts import AttemptLog
+from cl_server_shared.jobs.attempts import logged_attempts
 from cl_server_shared.models import JobStatus
 from tests.faults.journal import Entry, Step, entries
 from tests.faults.place import Place, number_of
@@ -67,7 +67,7 @@ def test_a_job_whose_worker_always_dies_ends_after_exactly_its_tries(
 
 def ended_as_error(engine: Engine, job_id: str, max_retries: int) -> None:
     row = row_of(engine, job_id)
-    attempts = AttemptLog(str(row["attempts"])).entries()
+    attempts = logged_attempts(str(row["attempts"]))
 
     assert (row["status"], row["retry_count"]) == ("error", max_retries)
     assert "stopped answering" in str(row["error_message"])

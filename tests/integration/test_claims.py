@@ -8,7 +8,7 @@ from sqlalchemy.orm import sessionmaker
 
 from cl_server_shared.database import DatabaseOptions, database_of
 from cl_server_shared.errors import JobLost
-from cl_server_shared.jobs.attempts import AttemptLog
+from cl_server_shared.jobs.attempts import logged_attempts
 from cl_server_shared.jobs.leases import LeaseKeeper
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import JobRecordUpdate
@@ -193,7 +193,7 @@ def test_a_job_that_kills_its_workers_ends_after_its_tries(
     row = row_of(engine, "job")
     assert (tries, row["status"], row["retry_count"]) == (3, "error", 2)
     assert str(row["error_message"]).endswith("stopped answering, and all 3 tries are used up")
-    assert len(AttemptLog(str(row["attempts"])).entries()) == 3
+    assert len(logged_attempts(str(row["attempts"]))) == 3
 
 
 def test_recovering_counts_what_it_changed(

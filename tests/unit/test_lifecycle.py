@@ -5,7 +5,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cl_server_shared.jobs import lifecycle
-from cl_server_shared.jobs.attempts import AttemptLog
+from cl_server_shared.jobs.attempts import logged_attempts, with_one_more
 from cl_server_shared.jobs.lifecycle import (
     FINAL,
     NO_MESSAGE,
@@ -36,7 +36,7 @@ WAITING = JobState(
     max_retries=3,
     last_error=None,
     cancel_reason=None,
-    attempts=AttemptLog(),
+    attempts=None,
     event_seq=1,
 )
 RUNNING = WAITING._replace(
@@ -204,7 +204,7 @@ def test_a_claimers_error_is_tried_again_after_a_delay() -> None:
         claim_number=2,
         retry_count=1,
         last_error="boom",
-        attempts=AttemptLog().with_one_more(logged),
+        attempts=with_one_more(None, logged),
         event_seq=2,
     )
 
@@ -224,13 +224,13 @@ def test_an_error_is_final_when_tries_are_used_up_or_nobody_tried(
         "boom",
         5_000,
     )
-    assert [attempt.error for attempt in after.attempts.entries()] == ["boom"]
+    assert [attempt.error for attempt in logged_attempts(after.attempts)] == ["boom"]
 
 
 def test_an_error_without_a_message_gets_one() -> None:
     after = applied(lifecycle.update(WAITING, Change(status=JobStatus.error), report()))
 
-    assert (after.error_message, after.attempts.entries()) == (NO_MESSAGE, ())
+    assert (after.error_message, logged_attempts(after.attempts)) == (NO_MESSAGE, ())
 
 
 @pytest.mark.parametrize(("started_at", "kept"), [(None, 7), (3, 3)])
@@ -256,7 +256,7 @@ def test_an_expired_lease_is_tried_again_at_once_and_logged() -> None:
         1,
         2,
     )
-    assert [a.error for a in after.attempts.entries()] == ["worker w stopped answering"]
+    assert [a.error for a in logged_attempts(after.attempts)] == ["worker w stopped answering"]
 
 
 def test_a_job_that_killed_all_its_workers_ends_and_says_so() -> None:

@@ -1,38 +1,31 @@
-"""The log of the attempts at a job that failed, kept on the job."""
+"""The log of the attempts at a job that failed, kept on the job as JSON text.
+
+It is read by people, and only rarely by us: a job's state carries the text as it is.
+"""
 
 import json
-from dataclasses import asdict, dataclass
-from typing import ClassVar, Self
+from dataclasses import asdict
+from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
 
 from cl_server_shared.models import Attempt
 
-
-@dataclass(frozen=True, slots=True)
-class AttemptLog:
-    """The failed attempts, oldest first; the latest `KEPT` of them.
-
-    Kept as the JSON text that is stored: it is read by people, and only rarely by us.
-    """
-
-    KEPT: ClassVar[int] = 100
-
-    text: str | None = None
-
-    def entries(self) -> tuple[Attempt, ...]:
-        """Return the attempts; none where the stored text is not ours."""
-        if self.text is None:
-            return ()
-        try:
-            return tuple(_ENTRIES.validate_json(self.text))
-        except ValidationError:
-            return ()
-
-    def with_one_more(self, attempt: Attempt) -> Self:
-        """Return the log with *attempt* at its end."""
-        kept = (*self.entries(), attempt)[-self.KEPT :]
-        return type(self)(json.dumps([asdict(entry) for entry in kept], separators=(",", ":")))
+KEPT: Final = 100
+_ENTRIES: Final = TypeAdapter(list[Attempt])
 
 
-_ENTRIES = TypeAdapter(list[Attempt])
+def logged_attempts(log: str | None) -> tuple[Attempt, ...]:
+    """Return the failed attempts, oldest first; none where the stored text is not ours."""
+    if log is None:
+        return ()
+    try:
+        return tuple(_ENTRIES.validate_json(log))
+    except ValidationError:
+        return ()
+
+
+def with_one_more(log: str | None, attempt: Attempt) -> str:
+    """Return the log with *attempt* at its end, of the latest 100 attempts."""
+    kept = (*logged_attempts(log), attempt)[-KEPT:]
+    return json.dumps([asdict(entry) for entry in kept], separators=(",", ":"))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from cl_server_shared.jobs.attempts import AttemptLog
+from cl_server_shared.jobs.attempts import with_one_more
 from cl_server_shared.jobs.retry import RetryPolicy
 from cl_server_shared.models import Attempt, JobStatus
 
@@ -25,9 +25,10 @@ FINAL: Final = frozenset({JobStatus.completed, JobStatus.error})
 class JobState(NamedTuple):
     """The part of a job's row that its life changes.
 
-    Times are milliseconds since the epoch; `output` is JSON text. `claim_number` grows with every
-    claim and with every loss of one, for the life of the job: it is the fencing token. `event_seq`
-    grows with every visible change, and so tells whether a row still is as it was read.
+    Times are milliseconds since the epoch; `output` and `attempts` are JSON text.
+    `claim_number` grows with every claim and with every loss of one, for the life of the job: it is
+    the fencing token. `event_seq` grows with every visible change, and so tells whether a row still
+    is as it was read.
 
     A tuple, since each report makes several copies: `_replace` takes a quarter of the time of
     `dataclasses.replace`.
@@ -47,7 +48,7 @@ class JobState(NamedTuple):
     max_retries: int
     last_error: str | None
     cancel_reason: str | None
-    attempts: AttemptLog
+    attempts: str | None
     event_seq: int
 
     def numbered(self, event_seq: int) -> "JobState":
@@ -305,19 +306,18 @@ def _back_to_queue(state: JobState) -> JobState:
     )
 
 
-def _failed_attempts(state: JobState, now_ms: int, error: str) -> AttemptLog:
+def _failed_attempts(state: JobState, now_ms: int, error: str) -> str | None:
     """Log the attempt that ended; a job without a lease was never claimed, so it made none."""
     if state.lease_expires_at is None:
         return state.attempts
-    return state.attempts.with_one_more(
-        Attempt(
-            attempt=state.retry_count + 1,
-            worker=state.worker_id or "unknown",
-            started_at=state.started_at,
-            ended_at=now_ms,
-            error=error,
-        )
+    failed = Attempt(
+        attempt=state.retry_count + 1,
+        worker=state.worker_id or "unknown",
+        started_at=state.started_at,
+        ended_at=now_ms,
+        error=error,
     )
+    return with_one_more(state.attempts, failed)
 
 
 def _cancelled(reason: str) -> str:

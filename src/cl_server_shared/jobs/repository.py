@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from cl_server_shared.jobs import checks, lifecycle, rows, search, waiting
 from cl_server_shared.jobs.after_commit import after_commit
 from cl_server_shared.jobs.announcing import Announcer
+from cl_server_shared.jobs.attempts import logged_attempts
 from cl_server_shared.jobs.changes import Changes, Deferred, Outcome
 from cl_server_shared.jobs.claiming import Claiming
 from cl_server_shared.jobs.claims import Claims, Seen
@@ -288,7 +289,7 @@ class SqlJobRepository(JobManagement):
         The try that succeeded is the row itself: `started_at`, `completed_at`, `retry_count`.
         """
         row = self._jobs.store.read(job_id)
-        return () if row is None else rows.state_of(row).attempts.entries()
+        return () if row is None else logged_attempts(rows.state_of(row).attempts)
 
     @override
     def wait_for_job(self, job_id: str, timeout_seconds: float | None) -> JobRecord | None:

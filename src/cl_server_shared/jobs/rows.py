@@ -7,7 +7,6 @@ from typing import Final, NamedTuple, cast
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from cl_server_shared.jobs.attempts import AttemptLog
 from cl_server_shared.jobs.checks import reasons
 from cl_server_shared.jobs.lifecycle import FINAL, JobState
 from cl_server_shared.jobs.plain import is_percentage, is_plain_message, is_plain_name
@@ -245,7 +244,7 @@ def state_of(row: JobRow) -> JobState:
         max_retries=_count(row.max_retries),
         last_error=_shown(row.last_error),
         cancel_reason=_shown(row.cancel_reason),
-        attempts=AttemptLog(row.attempts),
+        attempts=_shown(row.attempts),
         event_seq=_count(row.event_seq),
     )
 

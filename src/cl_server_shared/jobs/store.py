@@ -380,8 +380,6 @@ def _changed_columns(seen: JobState, state: JobState) -> dict[str, object]:
     }
     if "status" in changed:
         changed["status"] = state.status.value
-    if "attempts" in changed:
-        changed["attempts"] = state.attempts.text
     return changed
 
 

@@ -1,22 +1,28 @@
-"""Queues measured one process at a time."""
+"""Queues measured one process at a time, each in a process of its own.
 
+Nobody shares another's imports, which the garbage collector walks through, nor its threads.
+"""
+
+import gc
 import time
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterable
+from contextlib import ExitStack, closing
 from functools import partial
 
 from tests.benchmarks.measuring import Contestant, Entrant, Measured, Missing
 from tests.benchmarks.places import Place
 from tests.benchmarks.queues import Kind, Queue, rates
+from tests.processes import Generation
 
 _WARM_UP = 10
+_PATIENCE_SECONDS = 300
 
 
 def enter_alone(
     kinds: Iterable[Kind], place: Place, number: int, stack: ExitStack
 ) -> list[Entrant]:
-    """Open every queue in this process; one that cannot be opened is named, with the reason."""
-    return [entrant_of(kind, lambda kind=kind: _open(kind, place, number, stack)) for kind in kinds]
+    """Open every queue in a process; one that cannot be opened is named, with the reason."""
+    return [entrant_of(kind, partial(_open, kind, place, number, stack)) for kind in kinds]
 
 
 def entrant_of(kind: Kind, enter: Callable[[], Callable[[], Measured]]) -> Entrant:
@@ -24,15 +30,25 @@ def entrant_of(kind: Kind, enter: Callable[[], Callable[[], Measured]]) -> Entra
     try:
         return Contestant(name=kind.name, how=kind.how, play=enter())
     except Exception as error:  # noqa: BLE001  # other libraries: the reason is printed
-        text = str(error).strip() or type(error).__name__
+        cause = error.__cause__ if isinstance(error, ChildProcessError) else error
+        text = str(cause).strip() or type(error).__name__
         return Missing(kind.name, f"{kind.how}: {text.splitlines()[0]}")
 
 
 def _open(kind: Kind, place: Place, number: int, stack: ExitStack) -> Callable[[], Measured]:
-    queue = kind.open(place())
-    stack.callback(queue.close)
-    queue.cycle(_WARM_UP)
-    return partial(_play, queue, number)
+    player = stack.enter_context(closing(Generation(partial(_rounds, kind, place(), number))))
+    player.next()
+    return partial(player.next, _PATIENCE_SECONDS)
+
+
+def _rounds(kind: Kind, url: str, number: int) -> Generator[Measured]:
+    """Yield when the queue is open, then after each round what it measured."""
+    with closing(kind.open(url)) as queue:
+        queue.cycle(_WARM_UP)
+        gc.collect()  # what the imports left for it costs 75 ms, once in the life of a process
+        yield {}
+        while True:
+            yield _play(queue, number)
 
 
 def _play(queue: Queue, number: int) -> Measured:

@@ -9,11 +9,11 @@ def test_only_what_differs_becomes_an_array() -> None:
     own, values = in_arrays(rows, ())
 
     assert own == ("id", "note")
-    assert values == {"id": '{"1","2"}', "kind": "a", "note": '{NULL,"say \\"\\\\\\""}'}
+    assert values == {"id": "{1,2}", "kind": "a", "note": '{NULL,"say \\"\\\\\\""}'}
 
 
 def test_what_must_be_an_array_is_one_even_of_a_single_row() -> None:
-    assert in_arrays([{"id": 1, "kind": "a"}], ("id",)) == (("id",), {"id": '{"1"}', "kind": "a"})
+    assert in_arrays([{"id": 1, "kind": "a"}], ("id",)) == (("id",), {"id": "{1}", "kind": "a"})
 
 
 def test_many_rows_are_divided_in_their_order() -> None:

@@ -43,10 +43,13 @@ def in_arrays(
 
 def _array(values: Iterable[object]) -> str:
     """Write an array (section 8.15.6 of PostgreSQL's documentation)."""
-    elements = ["NULL" if value is None else _quoted(str(value)) for value in values]
-    return f"{{{','.join(elements)}}}"
+    return f"{{{','.join(map(_element, values))}}}"
 
 
-def _quoted(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+def _element(value: object) -> str:
+    if value is None:
+        return "NULL"
+    if type(value) is int:
+        return str(value)
+    escaped = str(value).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

@@ -101,11 +101,14 @@ class Reporting:
         return outcome
 
     def _is_kept(self, job_id: str, change: Change) -> bool:
-        seen = self._claims.get(job_id)
-        if seen is None or change.progress is None or change != Change(progress=change.progress):
+        progress = change.progress
+        if progress is None or change.status is not None or change != Change(progress=progress):
             return False
-        return seen.state.progress < change.progress and not self._throttle.admits(
-            job_id, change.progress
+        seen = self._claims.get(job_id)
+        return (
+            seen is not None
+            and seen.state.progress < progress
+            and not self._throttle.admits(job_id, progress)
         )
 
     def _with_kept_progress(self, job_id: str, change: Change) -> Change:

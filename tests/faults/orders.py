@@ -81,7 +81,7 @@ def _check_events(events: Sequence[JobEvent], state: str, told: str) -> None:
 
 def _renewed_first(play: Play, dialect: Dialect) -> bool:
     """Tell whether a lease was renewed before anybody took the job over."""
-    renewal = statements.RENEW.text(dialect)
+    renewal = statements.RENEW.compiled(dialect).text
     ran = [sql for _, sql in play.trace if sql == renewal or _is_takeover(sql)]
     return ran[:1] == [renewal]
 
@@ -93,7 +93,7 @@ def _is_takeover(sql: str) -> bool:
 def _named(play: Play, dialect: Dialect) -> str:
     """Name the statements that were run, each behind the number of its caller."""
     names = {
-        statement.text(dialect): statement.name
+        statement.compiled(dialect).text: statement.name
         for statement in (
             statements.CLAIM_OF_TYPE,
             statements.DUE,

@@ -37,7 +37,7 @@ def engine(postgres_engine: Engine) -> Engine:
 
 
 def plan_of(engine: Engine, statement: Statement, values: Mapping[str, object]) -> str:
-    sql = f"EXPLAIN {statement.text(engine.dialect)}"
+    sql = f"EXPLAIN {statement.compiled(engine.dialect).text}"
     names = cast("list[str]", re.findall(r"%\((\w+)\)s", sql))
     with engine.connect() as connection:
         steps = connection.exec_driver_sql(sql, {name: values[name] for name in names}).scalars()

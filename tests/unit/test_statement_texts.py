@@ -62,7 +62,7 @@ def plan_of(
 ) -> list[str]:
     """Return the steps of a plan, without their numbers."""
     dialect = make_engine("sqlite://").dialect
-    sql = f"EXPLAIN QUERY PLAN {statement.text(dialect)}"
+    sql = f"EXPLAIN QUERY PLAN {statement.compiled(dialect).text}"
     steps = cast("list[tuple[int, int, int, str]]", _rows(connection, sql, statement, values))
     return [text for _, _, _, text in steps]
 
@@ -71,7 +71,7 @@ def _rows(
     connection: sqlite3.Connection, sql: str, statement: Statement, values: Mapping[str, object]
 ) -> list[tuple[object, ...]]:
     dialect = make_engine("sqlite://").dialect
-    return connection.execute(sql, statement.bind(dialect, values)).fetchall()
+    return connection.execute(sql, statement.compiled(dialect).arrange(values)).fetchall()
 
 
 def searched(plan: list[str]) -> list[str]:
@@ -184,7 +184,7 @@ def test_a_claim_takes_the_first_of_the_line(connection: sqlite3.Connection) -> 
         ).fetchall(),
     )
     values = {**claim_of(0), "task_types": json.dumps(["t5", "t1"])}
-    sql = statements.CLAIM.text(make_engine("sqlite://").dialect)
+    sql = statements.CLAIM.compiled(make_engine("sqlite://").dialect).text
 
     claimed = _rows(connection, sql, statements.CLAIM, values)
 

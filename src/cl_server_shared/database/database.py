@@ -221,10 +221,11 @@ class Database:
         Raises:
             DatabaseError: the database refused it or failed.
         """
-        bound = statement.bind(self.dialect, values)
+        compiled = statement.compiled(self.dialect)
+        bound = compiled.arrange(values)
         with self._errors_as_ours(statement.name):
             result = connection.exec_driver_sql(
-                statement.text(self.dialect), bound if isinstance(bound, tuple) else dict(bound)
+                compiled.text, bound if isinstance(bound, tuple) else dict(bound)
             )
             return [tuple(row) for row in result] if result.returns_rows else [()] * result.rowcount
 

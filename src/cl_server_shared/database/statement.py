@@ -30,44 +30,39 @@ class Statement:
         self.name = name
         self._build = build
         self._is_visible = is_visible
-        self._compiled: dict[type[Dialect], _Compiled] = {}  # a class for each driver
-
-    def text(self, dialect: Dialect) -> str:
-        """Return the SQL for this dialect's driver."""
-        return self._for(dialect).text
-
-    def bind(self, dialect: Dialect, values: Values) -> tuple[object, ...] | Values:
-        """Arrange *values* as this dialect's driver wants them."""
-        return self._for(dialect).arrange(values)
-
-    def text_and_bound(
-        self, dialect: Dialect, values: Values
-    ) -> tuple[str, tuple[object, ...] | Values]:
-        """Return what `text` and `bind` do, for the price of one."""
-        compiled = self._for(dialect)
-        return compiled.text, compiled.arrange(values)
+        self._compiled: dict[type[Dialect], Compiled] = {}  # a class for each driver
 
     def is_change(self, dialect: Dialect) -> bool:
         """Tell whether its rows are rows that it changed, so that others shall look."""
-        return self._is_visible and self._for(dialect).is_change
+        return self._is_visible and self.compiled(dialect).is_change
 
-    def _for(self, dialect: Dialect) -> "_Compiled":
+    def compiled(self, dialect: Dialect) -> "Compiled":
+        """Return the statement for this dialect's driver."""
         found = self._compiled.get(type(dialect))
         if found is None:
             found = self._compiled[type(dialect)] = _compile(self._build(dialect.name), dialect)
         return found
 
 
-class _Compiled(NamedTuple):
+class Compiled(NamedTuple):
+    """A statement as a driver takes it.
+
+    `arrange` makes of the values, by name, what the driver wants beside the `text`. The driver's
+    own word on whether it `gives_rows` costs more than they do: it describes every column.
+    """
+
     text: str
     arrange: Callable[[Values], tuple[object, ...] | Values]
     is_change: bool
+    gives_rows: bool
 
 
-def _compile(construct: ClauseElement, dialect: Dialect) -> _Compiled:
+def _compile(construct: ClauseElement, dialect: Dialect) -> Compiled:
     compiled = construct.compile(dialect=dialect)
     names = compiled.positiontup if isinstance(compiled, SQLCompiler) else None
-    return _Compiled(str(compiled), _arranging(names), isinstance(construct, UpdateBase))
+    is_change = isinstance(construct, UpdateBase)
+    gives_rows = not is_change or bool(construct.returning_column_descriptions)
+    return Compiled(str(compiled), _arranging(names), is_change, gives_rows)
 
 
 def _arranging(names: list[str] | None) -> Callable[[Values], tuple[object, ...] | Values]:

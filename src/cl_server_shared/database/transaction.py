@@ -35,12 +35,13 @@ class Transaction:
         """
         if not self._connections.can_undo:
             return False
-        bound = [statement.bind(self._dialect, each) for each in values]
+        compiled = statement.compiled(self._dialect)
+        bound = [compiled.arrange(each) for each in values]
         cursor = self._connection.cursor()
         try:
             # The types want one kind of parameters; each dialect has one, but not both the same.
             cursor.executemany(
-                statement.text(self._dialect),
+                compiled.text,
                 cast("list[dict[str, object]]", bound),  # or of tuples: see above
             )
             changed = cursor.rowcount
@@ -60,9 +61,10 @@ def run(
     Of one that only changes rows, and gives none, return an empty row for each that it changed:
     SQLite collects what is RETURNING in a table of its own first.
     """
+    compiled = statement.compiled(dialect)
     cursor = connection.cursor()
     try:
-        cursor.execute(*statement.text_and_bound(dialect, values))
-        return cursor.fetchall() if cursor.description else _CHANGED * cursor.rowcount
+        cursor.execute(compiled.text, compiled.arrange(values))
+        return cursor.fetchall() if compiled.gives_rows else _CHANGED * cursor.rowcount
     finally:
         cursor.close()  # one that is left open keeps SQLite's lock, even on a closed connection

@@ -88,7 +88,18 @@ def test_the_thread_ends_with_the_engine(engine: Engine) -> None:
         assert not jobs.wait_for_work(["other"], 0.2)
         assert len(started()) == 1
         engine.dispose()
-        wait_until(lambda: started() == set())
+        assert started() == set()
+
+
+def test_who_closes_after_a_wait_leaves_one_whole_file(tmp_path: Path) -> None:
+    engine = make_engine(f"sqlite:///{tmp_path}/jobs.db")
+    jobs = repository_on(engine)
+    jobs.add_job(job())
+    assert not jobs.wait_for_work(["other"], 0.2)
+
+    engine.dispose()
+
+    assert [path.name for path in tmp_path.iterdir()] == ["jobs.db"]  # no log beside it
 
 
 def test_the_thread_that_notifies_ends_with_the_engine(postgres_engine: Engine) -> None:

@@ -320,6 +320,7 @@ class Database:
 
     def _close(self, _engine: Engine) -> None:
         _end_own(self._watch, self._notifier, os.getpid())
+        self._watch.join()
         self._connections.close()
 
 

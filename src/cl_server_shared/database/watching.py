@@ -5,6 +5,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Final, final
 from weakref import WeakSet
 
@@ -17,10 +18,11 @@ type Answers = Mapping[str, Row]
 """The rows that a statement gave, by their first columns."""
 
 _LOG: Final = logging.getLogger(__name__)
-_LISTEN_SECONDS: Final = 0.25
+_LISTEN_SECONDS: Final = 0.1
 _LOOK_AT_LEAST_EVERY_SECONDS: Final = 1.0
 _RETRY_SECONDS: Final = 1.0
 _LINGER_SECONDS: Final = 5.0
+_END_SECONDS: Final = 2.0
 _SHARE_OF_A_CORE: Final = 0.1
 _PAUSES_SECONDS: Final = (0.005, 0.5)
 
@@ -109,6 +111,8 @@ class DatabaseWatch:
         self._changed = threading.Condition()
         self._waiters: WeakSet[Waiter] = WeakSet()
         self._thread: threading.Thread | None = None
+        self._ending: threading.Thread | None = None
+        self._closed = threading.Event()
 
     def add(self, waiter: Waiter) -> None:
         """Wake *waiter* from now on, for as long as it lives; harmless when repeated."""
@@ -116,7 +120,9 @@ class DatabaseWatch:
             self._waiters.add(waiter)
             self._changed.notify()
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="db-watch", daemon=True)
+                self._closed = threading.Event()
+                run = partial(self._run, self._closed.wait)
+                self._thread = threading.Thread(target=run, name="db-watch", daemon=True)
                 self._thread.start()
 
     def discard(self, waiter: Waiter) -> None:
@@ -128,15 +134,25 @@ class DatabaseWatch:
         """End the waits and the thread; a later waiter starts another."""
         with self._changed:
             waiters, self._waiters = self._waiters, WeakSet()
-            self._thread = None
+            self._ending, self._thread = self._thread, None
             self._changed.notify_all()
+            self._closed.set()
         for waiter in list(waiters):
             waiter.end()
 
-    def _run(self) -> None:
+    def join(self) -> None:
+        """Wait until the closed thread has closed its connection, for 2 s at most.
+
+        SQLite's last connection brings its log into the database and removes it.
+        """
+        ending = self._ending
+        if ending is not None and ending is not threading.current_thread():
+            ending.join(_END_SECONDS)
+
+    def _run(self, pause: Callable[[float], object]) -> None:
         source = self._source = self._make_source()
         try:
-            _Watching(source, self._look, self._is_wanted).run()
+            _Watching(source, self._look, self._is_wanted, pause).run()
         finally:
             source.close()
 
@@ -172,11 +188,16 @@ class _Watching:
     """The rhythm of a watch: look after each change, and in time, but not all the time."""
 
     def __init__(
-        self, source: ChangeSource, look: Callable[[], object], is_wanted: Callable[[], bool]
+        self,
+        source: ChangeSource,
+        look: Callable[[], object],
+        is_wanted: Callable[[], bool],
+        pause: Callable[[float], object],
     ) -> None:
         self._source: Final = source
         self._look: Final = look
         self._is_wanted: Final = is_wanted
+        self._pause: Final = pause
         self._looked_at = 0.0
         self._listening = _Outage("changes are seen up to a second late")
         self._looking = _Outage("nobody is woken")
@@ -185,14 +206,14 @@ class _Watching:
         """Watch for as long as it is wanted."""
         while self._is_wanted():
             if self._hears_of_a_change() or self._is_time_to_look():
-                time.sleep(self._look_and_tell_pause())
+                self._pause(self._look_and_tell_pause())
 
     def _hears_of_a_change(self) -> bool:
         try:
             changed = self._source.changed(_LISTEN_SECONDS)
         except Exception as error:  # noqa: BLE001  # logged; whatever failed, waiters rely on us
             self._source.close()
-            time.sleep(_RETRY_SECONDS)
+            self._pause(_RETRY_SECONDS)
             if not self._is_wanted():
                 return False  # it failed because it was closed
             self._listening.begin(error)

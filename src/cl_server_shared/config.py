@@ -40,6 +40,10 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+def _path_text(value: object) -> object:
+    return os.fspath(value) if isinstance(value, Path) else value
+
+
 def _writable_folder(value: str) -> str:
     if not os.path.isdir(value):  # noqa: PTH112  # Path.is_dir raises where it may not look
         raise ValueError("must be an existing folder: create it or correct the path")
@@ -89,6 +93,7 @@ def _default_worker_id() -> str:
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
+PathText = Annotated[str, BeforeValidator(_path_text)]
 Topic = Annotated[str, AfterValidator(_publishable)]
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -117,7 +122,7 @@ class FolderlessSettings(BaseSettings):
     MQTT_USERNAME: str | None = None
     MQTT_PASSWORD: Annotated[SecretStr, AfterValidator(_with_username)] | None = None
     MQTT_TLS: bool = False
-    MQTT_CA_FILE: Annotated[str, AfterValidator(_readable_with_tls)] | None = None
+    MQTT_CA_FILE: Annotated[PathText, AfterValidator(_readable_with_tls)] | None = None
     MQTT_TOPIC: Topic = "inference/events"
     MQTT_HEARTBEAT_INTERVAL: PositiveSeconds = 30
     CAPABILITY_TOPIC_PREFIX: Topic = "inference/workers"
@@ -164,15 +169,15 @@ class Settings(FolderlessSettings):
         pydantic.ValidationError: as for `FolderlessSettings`.
     """
 
-    CL_SERVER_DIR: Annotated[str, AfterValidator(_writable_folder)]
+    CL_SERVER_DIR: Annotated[PathText, AfterValidator(_writable_folder)]
     DATABASE_URL: str | None = Field(default=None, repr=False)
     STORE_DATABASE_URL: str = Field(default_factory=_sqlite("media_store.db"), repr=False)
     AUTH_DATABASE_URL: str = Field(default_factory=_sqlite("user_auth.db"), repr=False)
     WORKER_DATABASE_URL: str = Field(default_factory=_store_database, repr=False)
-    MEDIA_STORAGE_DIR: str = Field(default_factory=_in_folder("media"))
-    COMPUTE_STORAGE_DIR: str = Field(default_factory=_in_folder("compute"))
-    PRIVATE_KEY_PATH: str = Field(default_factory=_in_folder("private_key.pem"))
-    PUBLIC_KEY_PATH: str = Field(default_factory=_in_folder("public_key.pem"))
+    MEDIA_STORAGE_DIR: PathText = Field(default_factory=_in_folder("media"))
+    COMPUTE_STORAGE_DIR: PathText = Field(default_factory=_in_folder("compute"))
+    PRIVATE_KEY_PATH: PathText = Field(default_factory=_in_folder("private_key.pem"))
+    PUBLIC_KEY_PATH: PathText = Field(default_factory=_in_folder("public_key.pem"))
 
 
 def load_settings() -> Settings:

@@ -94,6 +94,16 @@ def test_making_settings_makes_no_folder(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_folders_may_be_given_as_paths(tmp_path: Path) -> None:
+    given = {"CL_SERVER_DIR": tmp_path, "COMPUTE_STORAGE_DIR": tmp_path / "jobs"}
+
+    settings = Settings.model_validate(given)
+
+    assert str(tmp_path) == settings.CL_SERVER_DIR
+    assert str(tmp_path / "jobs") == settings.COMPUTE_STORAGE_DIR
+    assert str(tmp_path / "media") == settings.MEDIA_STORAGE_DIR
+
+
 def test_a_databases_own_variable_wins_over_the_common_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

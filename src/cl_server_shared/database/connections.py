@@ -101,7 +101,7 @@ class PrivateConnections(Connections):
         self._options = options
         self._idle: deque[DBAPIConnection] = deque()
         most = _most_connections(engine)
-        self._places = _AnyNumber() if most is None else _Number(most)
+        self._places: Final = None if most is None else _tokens(most)
         self._reads_any_text = False
         self._keeps_idle = not isinstance(engine.pool, NullPool)
 
@@ -111,7 +111,8 @@ class PrivateConnections(Connections):
 
     @override
     def acquire(self) -> DBAPIConnection:
-        self._places.acquire()
+        if self._places is not None:
+            self._places.get()
         try:
             return self._idle.pop()
         except IndexError:
@@ -145,7 +146,7 @@ class PrivateConnections(Connections):
             self._idle.append(connection)
         else:
             connection.close()
-        self._places.release()
+        self._give_up_place()
 
     @override
     def give_back(self, connection: DBAPIConnection) -> None:
@@ -158,7 +159,7 @@ class PrivateConnections(Connections):
             connection.close()
             self.close()
         finally:
-            self._places.release()
+            self._give_up_place()
 
     @override
     def read_any_text(self) -> None:
@@ -178,8 +179,12 @@ class PrivateConnections(Connections):
         try:
             return self._open()
         except BaseException:
-            self._places.release()
+            self._give_up_place()
             raise
+
+    def _give_up_place(self) -> None:
+        if self._places is not None:
+            self._places.put(None)
 
     def _open(self) -> DBAPIConnection:
         engine = living(self._engine)
@@ -326,31 +331,12 @@ def _raw(lent: PoolProxiedConnection) -> DBAPIConnection:
     return lent.dbapi_connection
 
 
-@final
-class _Number:
-    """Does what a semaphore does, whose Python costs each statement ten times as much."""
-
-    def __init__(self, number: int) -> None:
-        self._free: Final = SimpleQueue[None]()
-        for _ in range(number):
-            self._free.put(None)
-
-    def acquire(self) -> None:
-        self._free.get()
-
-    def release(self) -> None:
-        self._free.put(None)
-
-
-@final
-class _AnyNumber:
-    """Stands where a number would, and limits nothing."""
-
-    def acquire(self) -> None:
-        """Do nothing."""
-
-    def release(self) -> None:
-        """Do nothing."""
+def _tokens(number: int) -> SimpleQueue[None]:
+    """Return what counts as a semaphore does, whose Python would cost each statement 1 us."""
+    tokens = SimpleQueue[None]()
+    for _ in range(number):
+        tokens.put(None)
+    return tokens
 
 
 def _most_connections(engine: Engine) -> int | None:

@@ -52,6 +52,15 @@ class Database:
     def __init__(self, engine: Engine, options: DatabaseOptions) -> None:
         _require_supported(engine)
         self.dialect: Final = engine.dialect
+        self.has_private_connections: Final = not isinstance(
+            engine.pool, StaticPool | SingletonThreadPool
+        )
+        """Whether threads of our own may use this database without harm to a caller's session.
+
+        False for one in memory, where everybody shares one connection, and with it a transaction.
+        """
+        self.is_bound_to_thread: Final = isinstance(engine.pool, SingletonThreadPool)
+        """Whether only the thread that first used this database can reach it."""
         self._engine = ref(engine)  # the registry below must not keep its own keys alive
         self._options = options
         self._inherited: list[Connections] = []
@@ -64,19 +73,6 @@ class Database:
         event.listen(engine, "engine_disposed", self._close)
         if isinstance(engine.pool, StaticPool):
             event.listen(engine.pool, "close", self._before_pool_closes)
-
-    @property
-    def has_private_connections(self) -> bool:
-        """Tell whether threads of our own may use this database without harm to a caller's session.
-
-        False for one in memory, where everybody shares one connection, and with it a transaction.
-        """
-        return not isinstance(living(self._engine).pool, StaticPool | SingletonThreadPool)
-
-    @property
-    def is_bound_to_thread(self) -> bool:
-        """Tell whether only the thread that first used this database can reach it."""
-        return isinstance(living(self._engine).pool, SingletonThreadPool)
 
     def execute(self, statement: Statement, values: Values) -> Sequence[Row]:
         """Run *statement* and commit it; return its rows, as `run` does.

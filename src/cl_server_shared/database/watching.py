@@ -18,7 +18,7 @@ type Answers = Mapping[str, Row]
 """The rows that a statement gave, by their first columns."""
 
 _LOG: Final = logging.getLogger(__name__)
-_LISTEN_SECONDS: Final = 0.1
+_LISTEN_SECONDS: Final = 0.25
 _LOOK_AT_LEAST_EVERY_SECONDS: Final = 1.0
 _RETRY_SECONDS: Final = 1.0
 _LINGER_SECONDS: Final = 5.0

@@ -62,6 +62,8 @@ class ProgressThrottle:
 
     def take(self, job_id: str) -> int:
         """Return the progress that was held back, 0 if none was, and forget the job."""
+        if job_id not in self._jobs:
+            return 0  # as nearly always
         with self._lock:
             job = self._jobs.pop(job_id, None)
         if job is None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import Final, Literal, override
 
 from sqlalchemy.orm import Session, sessionmaker
@@ -52,8 +52,8 @@ class SqlJobRepository(JobManagement):
         self._claims: Final = Claims()
         self._announcer: Final = Announcer(self._claims, self._jobs)
         self._claiming: Final = Claiming(self._jobs, self._claims, self._announcer, parts)
-        self._changes: Final = partial(
-            _changes_at_once, self._jobs, self._claims, self._announcer, parts.clock
+        self._changes: Final = cache(
+            partial(_changes_at_once, self._jobs, self._claims, self._announcer, parts.clock)
         )
         self._reporting: Final = Reporting(self._changes, self._claims, parts)
 

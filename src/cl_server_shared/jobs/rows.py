@@ -81,7 +81,7 @@ def new_row(new: Submission, *, now_ms: int) -> dict[str, object]:
     """Return the columns of a new row that follow from what was submitted."""
     return {
         **new._asdict(),
-        "status": new.status.value,
+        "status": str(new.status),
         "created_at": now_ms,
         "completed_at": now_ms if new.status in FINAL else None,
     }

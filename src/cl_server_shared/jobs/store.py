@@ -367,7 +367,7 @@ def _as_seen(row_id: int, seen: JobState) -> Values:
         "row_id": row_id,
         "seen_seq": seen.event_seq,
         "seen_claim": seen.claim_number,
-        "seen_status": seen.status.value,
+        "seen_status": str(seen.status),
     }
 
 
@@ -379,7 +379,7 @@ def _changed_columns(seen: JobState, state: JobState) -> dict[str, object]:
         if value is not old and value != old
     }
     if "status" in changed:
-        changed["status"] = state.status.value
+        changed["status"] = str(state.status)
     return changed
 
 

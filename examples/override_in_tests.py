@@ -19,7 +19,9 @@ from dependency_injector import providers
 from cl_server_shared import Container, JobRecord, JobRecordUpdate, JobStatus, Settings, running
 from cl_server_shared.events.memory import MemoryBroadcaster
 from cl_server_shared.files.storage import LocalJobStorage
-from cl_server_shared.protocols import Broadcaster, Clock, JobStorage
+from cl_server_shared.process.clock import Clock
+from cl_server_shared.protocols.events import Broadcaster
+from cl_server_shared.protocols.files import JobStorage
 
 
 @final

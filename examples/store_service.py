@@ -41,7 +41,7 @@ from cl_server_shared import (
     running,
 )
 from cl_server_shared.integrations.ml_tools import MlToolsFileStorage, MlToolsJobRepository
-from cl_server_shared.protocols import AsyncFileLike, JobStorage
+from cl_server_shared.protocols.files import AsyncFileLike, JobStorage
 
 _LOG: Final = logging.getLogger("store_service")
 _CHUNK_BYTES: Final = 262_144

@@ -8,7 +8,7 @@ from uuid import uuid4
 import hypothesis
 import pytest
 
-from tests import servers
+from tests.support import servers
 
 # Examples share two cores with servers: their time says nothing.
 hypothesis.settings.register_profile("suite", deadline=None)

@@ -19,7 +19,6 @@ from dependency_injector import containers, providers
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from cl_server_shared.clock import SystemClock
 from cl_server_shared.config import Config, FolderlessSettings, Settings, load_settings
 from cl_server_shared.database import (
     DatabaseOptions,
@@ -27,30 +26,23 @@ from cl_server_shared.database import (
     make_engine,
     make_session_factory,
 )
-from cl_server_shared.events.broadcast_type import (
-    choose_broadcaster,
-    choose_presence,
-    choose_registry,
-)
-from cl_server_shared.events.memory_workers import MemoryWorkerRegistry
-from cl_server_shared.events.worker_payload import new_status
+from cl_server_shared.events.factory import choose_broadcaster
 from cl_server_shared.files.storage import LocalJobStorage
-from cl_server_shared.jobs.asynchronous import AsyncJobRepository
+from cl_server_shared.jobs.async_repository import AsyncJobRepository
 from cl_server_shared.jobs.leases import LeaseKeeper
-from cl_server_shared.jobs.outbox import Outbox
+from cl_server_shared.jobs.outbox_relay import OutboxRelay
 from cl_server_shared.jobs.parts import RepositoryParts
-from cl_server_shared.jobs.policy import JobPolicy
+from cl_server_shared.jobs.policy import JobPolicy, RetryPolicy
 from cl_server_shared.jobs.repository import SqlJobRepository
-from cl_server_shared.jobs.retry import RetryPolicy
-from cl_server_shared.protocols import (
-    Broadcaster,
-    Clock,
-    JobManagement,
-    JobStorage,
-    Presence,
-    WorkerRegistry,
-)
-from cl_server_shared.terminating import exit_on_sigterm
+from cl_server_shared.presence.factory import choose_presence, choose_registry
+from cl_server_shared.presence.memory import MemoryWorkerRegistry
+from cl_server_shared.presence.payload import new_status
+from cl_server_shared.process.clock import Clock, SystemClock
+from cl_server_shared.process.sigterm import exit_on_sigterm
+from cl_server_shared.protocols.events import Broadcaster
+from cl_server_shared.protocols.files import JobStorage
+from cl_server_shared.protocols.jobs import JobManagement
+from cl_server_shared.protocols.presence import Presence, WorkerRegistry
 
 
 def _database_url(settings: Settings) -> str:
@@ -127,14 +119,14 @@ def _database_options(settings: FolderlessSettings) -> DatabaseOptions:
     )
 
 
-def _outbox(broadcaster: Broadcaster, clock: Clock, closing: ExitStack) -> Outbox:
-    outbox = Outbox(broadcaster, clock)
+def _outbox(broadcaster: Broadcaster, clock: Clock, closing: ExitStack) -> OutboxRelay:
+    outbox = OutboxRelay(broadcaster, clock)
     closing.callback(outbox.close)
     return outbox
 
 
 def _parts(
-    settings: FolderlessSettings, outbox: Outbox, clock: Clock, leases: LeaseKeeper
+    settings: FolderlessSettings, outbox: OutboxRelay, clock: Clock, leases: LeaseKeeper
 ) -> RepositoryParts:
     return RepositoryParts(
         outbox=outbox,
@@ -177,7 +169,7 @@ class Container(containers.DeclarativeContainer):
     | `database_url` | `str` | `STORE_DATABASE_URL` |
     | `engine`, `session_factory` | SQLAlchemy's | `database_url`, `DATABASE_...` |
     | `broadcaster` | `Broadcaster` | `BROADCAST_TYPE` |
-    | `outbox` | `Outbox` | `broadcaster`: sends again what was not acknowledged |
+    | `outbox` | `OutboxRelay` | `broadcaster`: sends again what was not acknowledged |
     | `worker_presence` | `Presence` | `WORKER_ID`, `WORKER_SUPPORTED_TASKS`, `BROADCAST_TYPE` |
     | `worker_registry` | `WorkerRegistry` | `BROADCAST_TYPE` |
     | `memory_workers` | `MemoryWorkerRegistry` | what both share where that is `memory` |
@@ -221,7 +213,7 @@ class Container(containers.DeclarativeContainer):
     leases: providers.Provider[LeaseKeeper] = providers.ThreadSafeSingleton(
         _leases, settings, clock
     )
-    outbox: providers.Provider[Outbox] = providers.ThreadSafeSingleton(
+    outbox: providers.Provider[OutboxRelay] = providers.ThreadSafeSingleton(
         _outbox, broadcaster, clock, closing
     )
     repository_parts: providers.Provider[RepositoryParts] = providers.ThreadSafeSingleton(

@@ -12,7 +12,7 @@ from functools import partial
 from tests.benchmarks.measuring import Contestant, Entrant, Measured, Missing
 from tests.benchmarks.places import Place
 from tests.benchmarks.queues import Kind, Queue, rates
-from tests.processes import Generation
+from tests.support.processes import Generation
 
 _WARM_UP = 10
 _PATIENCE_SECONDS = 300

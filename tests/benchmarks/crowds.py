@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
-from tests.processes import child
-from tests.waiting import wait_until
+from tests.support.processes import child
+from tests.support.waiting import wait_until
 
 _PATIENCE_SECONDS = 300
 

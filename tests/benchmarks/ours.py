@@ -11,7 +11,7 @@ from dependency_injector import providers
 from cl_server_shared import Container
 from cl_server_shared.models import JobRecord, JobRecordUpdate, JobStatus
 from tests.benchmarks.queues import OUTPUT, PARAMS, TASK_TYPE, Names, Phases, Queue, timed
-from tests.repositories import settings
+from tests.support.repositories import settings
 
 BATCH: Final = 100
 

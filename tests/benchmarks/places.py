@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests import servers
+from tests.support import servers
 
 type Place = Callable[[], str]
 """Makes an empty database and returns its URL."""

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cl_server_shared.errors import InvalidJobError
-from cl_server_shared.protocols import JobRepository
+from cl_server_shared.protocols.jobs import JobRepository
 from tests.conformance.job_updates import FINAL, JobUpdatesConformance
-from tests.repositories import at, completed, job, unchecked
+from tests.support.repositories import at, completed, job, unchecked
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=9)
 JSON = st.recursive(

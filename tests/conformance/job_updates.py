@@ -6,8 +6,8 @@ import pytest
 
 from cl_server_shared.errors import InvalidJobError, JobLost
 from cl_server_shared.models import JobRecordUpdate, JobStatus
-from cl_server_shared.protocols import JobRepository
-from tests.repositories import at, completed, failed, job
+from cl_server_shared.protocols.jobs import JobRepository
+from tests.support.repositories import at, completed, failed, job
 
 FINAL = (JobStatus.completed, JobStatus.error)
 

@@ -9,9 +9,9 @@ import pytest
 
 from cl_server_shared import JobCancelled, JobFilter
 from cl_server_shared.database import make_engine
-from cl_server_shared.jobs.asynchronous import AsyncJobRepository
+from cl_server_shared.jobs.async_repository import AsyncJobRepository
 from cl_server_shared.models import JobStatus
-from tests.repositories import at, completed, failed, job, repository_on
+from tests.support.repositories import at, completed, failed, job, repository_on
 
 pytestmark = pytest.mark.anyio
 

@@ -8,11 +8,11 @@ import anyio.to_thread
 import pytest
 from sqlalchemy import Engine
 
-from cl_server_shared.jobs.asynchronous import AsyncJobRepository
-from tests.repositories import at, completed, job, repository_on
+from cl_server_shared.jobs.async_repository import AsyncJobRepository
+from tests.support.repositories import at, completed, job, repository_on
 
 pytestmark = pytest.mark.anyio
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.support.databases"]
 
 RESIZE: Final = ["resize"]
 

@@ -9,10 +9,10 @@ import pytest
 
 from cl_server_shared.errors import ClServerError, ConfigError
 from cl_server_shared.models import JobEvent, JobStatus
-from cl_server_shared.protocols import Broadcaster
-from tests.broadcasters import make_memory, make_mqtt
-from tests.servers import Address
-from tests.waiting import wait_until
+from cl_server_shared.protocols.events import Broadcaster
+from tests.support.broadcasters import make_memory, make_mqtt
+from tests.support.servers import Address
+from tests.support.waiting import wait_until
 
 
 class Request(Protocol):

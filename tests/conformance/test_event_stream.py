@@ -12,13 +12,12 @@ import anyio.to_thread
 import pytest
 
 from cl_server_shared.errors import ClServerError, ConfigError
-from cl_server_shared.events.buffer import EventBuffer
-from cl_server_shared.events.stream import EventStream, events
+from cl_server_shared.events.stream import EventBuffer, EventStream, events
 from cl_server_shared.models import JobEvent, JobStatus
-from cl_server_shared.protocols import Broadcaster
-from tests.broadcasters import make_memory, make_mqtt
-from tests.servers import Address
-from tests.waiting import wait_until
+from cl_server_shared.protocols.events import Broadcaster
+from tests.support.broadcasters import make_memory, make_mqtt
+from tests.support.servers import Address
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.anyio
 

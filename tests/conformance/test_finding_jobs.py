@@ -8,9 +8,9 @@ from sqlalchemy import Engine
 from cl_server_shared.errors import InvalidJobError
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import JobFilter, JobStatus
-from tests.repositories import SettableClock, job, repository_on
+from tests.support.repositories import SettableClock, job, repository_on
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.support.databases"]
 
 RESIZE: Final = ["resize"]
 

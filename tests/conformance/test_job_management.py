@@ -11,9 +11,17 @@ from cl_server_shared.errors import InvalidJobError
 from cl_server_shared.events.memory import MemoryBroadcaster
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import JobStatus, QueueEntry
-from tests.repositories import SettableClock, at, completed, failed, job, repository_on, row_of
+from tests.support.repositories import (
+    SettableClock,
+    at,
+    completed,
+    failed,
+    job,
+    repository_on,
+    row_of,
+)
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.support.databases"]
 
 RESIZE: Final = ["resize"]
 

@@ -6,9 +6,17 @@ from sqlalchemy import Engine
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import JobRecordUpdate, JobStatus
 from tests.conformance.job_repository import JobRepositoryConformance
-from tests.repositories import NOON, SettableClock, completed, failed, job, repository_on, row_of
+from tests.support.repositories import (
+    NOON,
+    SettableClock,
+    completed,
+    failed,
+    job,
+    repository_on,
+    row_of,
+)
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.support.databases"]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from cl_server_shared.errors import ClServerError, InvalidPathError
 from cl_server_shared.files.storage import LocalJobStorage
 from cl_server_shared.models import SavedJobFile
-from cl_server_shared.protocols import JobStorage
+from cl_server_shared.protocols.files import JobStorage
 
 pytestmark = pytest.mark.anyio
 

@@ -16,7 +16,7 @@ import pytest
 from starlette.datastructures import UploadFile
 
 from cl_server_shared.files.storage import LocalJobStorage
-from cl_server_shared.protocols import FileLike, JobStorage
+from cl_server_shared.protocols.files import FileLike, JobStorage
 
 if TYPE_CHECKING:
     from types import CoroutineType

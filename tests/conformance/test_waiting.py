@@ -19,11 +19,11 @@ from cl_server_shared.database import make_engine
 from cl_server_shared.errors import DatabaseError, InvalidJobError
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import JobRecord, JobStatus
-from tests.processes import child
-from tests.repositories import at, completed, failed, job, repository_on
-from tests.waiting import wait_until
+from tests.support.processes import child
+from tests.support.repositories import at, completed, failed, job, repository_on
+from tests.support.waiting import wait_until
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.support.databases"]
 pytestmark = pytest.mark.usefixtures("no_look_without_change")
 
 RESIZE: Final = ["resize"]

@@ -12,8 +12,8 @@ from typing import Final
 
 _SUITES: Final = (
     "worker_kills",
-    "model_runs",
-    "interleaving_runs",
+    "model",
+    "interleavings",
     "broker_bounces",
     "publisher_kills",
     "long_outages",

@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 
-from tests import servers
+from tests.support import servers
 
 
 @contextmanager

@@ -34,14 +34,14 @@ from cl_server_shared.database import make_engine
 from cl_server_shared.events.payload import NotAnEvent, decode_event
 from cl_server_shared.models import JobEvent
 from tests.faults.both_databases import both_databases
-from tests.faults.gate import Gate
-from tests.faults.hearing import Change, Losses, heard, jobs_out_of_order, losses
+from tests.faults.event_assertions import Change, Losses, heard, jobs_out_of_order, losses
+from tests.faults.event_environment import Studio, kept_in, marked_in
+from tests.faults.mqtt_recorder import Witness
 from tests.faults.publishers import do_jobs
-from tests.faults.studio import Studio, kept_in, marked_in
-from tests.faults.witness import Witness
-from tests.processes import Child, child
-from tests.servers import BrokerProcess, broker_process
-from tests.waiting import wait_until
+from tests.faults.tcp_proxy import Gate
+from tests.support.processes import Child, child
+from tests.support.servers import BrokerProcess, broker_process
+from tests.support.waiting import wait_until
 
 type Way = Literal["kill", "terminate", "cut off"]
 

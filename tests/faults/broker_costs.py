@@ -19,13 +19,13 @@ from uuid import uuid4
 from pydantic import BaseModel, PositiveInt
 
 from cl_server_shared.container import Container, running
-from cl_server_shared.protocols import JobManagement
+from cl_server_shared.protocols.jobs import JobManagement
 from tests.faults.both_databases import both_databases
-from tests.faults.studio import Studio, marked_in
-from tests.faulty_brokers import FAULTS, Fault
-from tests.repositories import completed, job
-from tests.servers import Address, BrokerProcess, broker_process
-from tests.waiting import wait_until
+from tests.faults.event_environment import Studio, marked_in
+from tests.support.faulty_brokers import FAULTS, Fault
+from tests.support.repositories import completed, job
+from tests.support.servers import Address, BrokerProcess, broker_process
+from tests.support.waiting import wait_until
 
 FIRST_MS: Final = 100
 _MORE_MS: Final = 5

@@ -23,12 +23,12 @@ from pydantic import BaseModel, PositiveInt
 from cl_server_shared.database import make_engine, upgrade
 from tests.faults.both_databases import both_databases
 from tests.faults.broker_bounces import Bouncer
-from tests.faults.hearing import heard, last_states_lost
+from tests.faults.event_assertions import heard, last_states_lost
+from tests.faults.event_environment import Studio, kept_in, marked_in
 from tests.faults.publishers import change_states, do_jobs
-from tests.faults.studio import Studio, kept_in, marked_in
-from tests.processes import Child, child
-from tests.servers import BrokerProcess, broker_process
-from tests.waiting import wait_until
+from tests.support.processes import Child, child
+from tests.support.servers import BrokerProcess, broker_process
+from tests.support.waiting import wait_until
 
 _MORTALS: Final = 3
 _PAUSE_SECONDS: Final = 0.05

@@ -20,15 +20,15 @@ from sqlalchemy import Engine
 
 from cl_server_shared.database import make_engine
 from tests.faults.both_databases import both_databases
-from tests.faults.hearing import heard, last_states_lost
+from tests.faults.event_assertions import heard, last_states_lost
+from tests.faults.event_environment import Studio, jobs_in, kept_in, marked_in
+from tests.faults.mqtt_recorder import Witness
 from tests.faults.programs import program
 from tests.faults.publishers import only_look
-from tests.faults.studio import Studio, jobs_in, kept_in, marked_in
-from tests.faults.witness import Witness
-from tests.faulty_brokers import Fault, dropped, frozen
-from tests.processes import child
-from tests.servers import Address, broker_process
-from tests.waiting import wait_until
+from tests.support.faulty_brokers import Fault, dropped, frozen
+from tests.support.processes import child
+from tests.support.servers import Address, broker_process
+from tests.support.waiting import wait_until
 
 STATUS_OF: Final = {
     "end": 0,

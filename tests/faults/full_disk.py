@@ -18,8 +18,8 @@ from cl_server_shared.errors import ClServerError
 from cl_server_shared.files.paths import TEMPORARY_PREFIX
 from cl_server_shared.files.storage import LocalJobStorage
 from cl_server_shared.models import JobRecord
-from tests.faults.place import Place, integrity_of
-from tests.repositories import completed, job
+from tests.faults.process_environment import Place, integrity_of
+from tests.support.repositories import completed, job
 
 _KIB: Final = 1024
 _SIZES_BYTES: Final = (64 * _KIB, 16 * _KIB, 4 * _KIB, 1)

@@ -12,9 +12,9 @@ from cl_server_shared.errors import JobLost
 from cl_server_shared.events.memory import MemoryBroadcaster
 from cl_server_shared.jobs.repository import SqlJobRepository
 from tests.faults.journal import Journal, Step
-from tests.faults.place import Place
-from tests.repositories import at, completed, failed
-from tests.waiting import wait_until
+from tests.faults.process_environment import Place
+from tests.support.repositories import at, completed, failed
+from tests.support.waiting import wait_until
 
 
 @dataclass(frozen=True, slots=True)

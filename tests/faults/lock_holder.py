@@ -9,9 +9,9 @@ from pathlib import Path
 from sqlalchemy import make_url
 
 from cl_server_shared.events.memory import MemoryBroadcaster
-from tests.faults.place import Place
-from tests.repositories import at, completed, job
-from tests.waiting import wait_until
+from tests.faults.process_environment import Place
+from tests.support.repositories import at, completed, job
+from tests.support.waiting import wait_until
 
 
 @dataclass(frozen=True, slots=True)

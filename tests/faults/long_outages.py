@@ -19,17 +19,17 @@ from pydantic import BaseModel, PositiveInt
 
 from cl_server_shared.container import running
 from cl_server_shared.database import make_engine
-from cl_server_shared.protocols import JobManagement
+from cl_server_shared.protocols.jobs import JobManagement
 from tests.faults.both_databases import both_databases
-from tests.faults.gate import Gate
-from tests.faults.hearing import heard, last_states_lost
+from tests.faults.event_assertions import heard, last_states_lost
+from tests.faults.event_environment import Studio, kept_in, marked_in
+from tests.faults.mqtt_recorder import Witness
 from tests.faults.publishers import look_for_work
-from tests.faults.studio import Studio, kept_in, marked_in
-from tests.faults.witness import Witness
-from tests.processes import child
-from tests.repositories import completed, job
-from tests.servers import BrokerProcess, broker_process
-from tests.waiting import wait_until
+from tests.faults.tcp_proxy import Gate
+from tests.support.processes import child
+from tests.support.repositories import completed, job
+from tests.support.servers import BrokerProcess, broker_process
+from tests.support.waiting import wait_until
 
 _BATCH: Final = 500
 _EVENTS_OF_A_JOB: Final = 3

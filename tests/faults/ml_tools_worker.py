@@ -15,7 +15,7 @@ from cl_ml_tools.worker import Worker
 from cl_server_shared.files.storage import LocalJobStorage
 from cl_server_shared.integrations.ml_tools import MlToolsJobRepository
 from tests.faults.journal import Journal, Step
-from tests.faults.place import Place
+from tests.faults.process_environment import Place
 
 LONG: str = "long"
 FAILING: str = "failing"

@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 
 from tests.faults.journal import Journal, Step
-from tests.faults.place import Place
-from tests.repositories import at, completed
+from tests.faults.process_environment import Place
+from tests.support.repositories import at, completed
 
 HARMLESS = "harmless"
 POISON = "poison"

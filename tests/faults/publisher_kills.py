@@ -21,13 +21,13 @@ from pydantic import BaseModel, PositiveInt
 
 from cl_server_shared.database import make_engine, upgrade
 from tests.faults.both_databases import both_databases
-from tests.faults.hearing import heard, last_states_lost
+from tests.faults.event_assertions import heard, last_states_lost
+from tests.faults.event_environment import Studio, jobs_in, kept_in, marked_in
+from tests.faults.mqtt_recorder import Witness
 from tests.faults.publishers import change_states, only_look
-from tests.faults.studio import Studio, jobs_in, kept_in, marked_in
-from tests.faults.witness import Witness
-from tests.processes import Child, child
-from tests.servers import BrokerProcess, broker_process
-from tests.waiting import wait_until
+from tests.support.processes import Child, child
+from tests.support.servers import BrokerProcess, broker_process
+from tests.support.waiting import wait_until
 
 _LONGEST_WORK_SECONDS: Final = 0.2
 _PATIENCE_SECONDS: Final = 30

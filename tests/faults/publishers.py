@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from cl_server_shared.container import running
-from cl_server_shared.protocols import JobManagement
-from tests.faults.studio import Studio
-from tests.repositories import at, completed, job
+from cl_server_shared.protocols.jobs import JobManagement
+from tests.faults.event_environment import Studio
+from tests.support.repositories import at, completed, job
 
 _POLL_SECONDS: Final = 0.05
 

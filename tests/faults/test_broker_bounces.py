@@ -5,10 +5,10 @@ from random import Random
 import pytest
 
 from tests.faults.broker_bounces import Bounces, Way, bounce_broker
-from tests.faults.hearing import Heard, Kept, Losses, heard, last_states_lost, losses
-from tests.servers import broker_process
+from tests.faults.event_assertions import Heard, Kept, Losses, heard, last_states_lost, losses
+from tests.support.servers import broker_process
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.support.databases"]
 
 
 @pytest.mark.parametrize(

@@ -17,13 +17,13 @@ from sqlmodel import Session, select
 from cl_server_shared.container import Container, running
 from cl_server_shared.database import make_engine
 from cl_server_shared.models import Job
-from cl_server_shared.protocols import JobRepository
-from tests.faults.families import HELD, HOLDER, SHARED_JOBS, WORKERS, journal_of
+from cl_server_shared.protocols.jobs import JobRepository
+from tests.faults.job_assertions import verdict
 from tests.faults.journal import Step, entries
-from tests.faults.verdict import verdict
-from tests.repositories import at, completed, job, settings
+from tests.faults.process_trees import HELD, HOLDER, SHARED_JOBS, WORKERS, journal_of
+from tests.support.repositories import at, completed, job, settings
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.support.databases"]
 
 THREADS = 16
 JOBS_OF_EACH = 400
@@ -66,7 +66,7 @@ def run_family(method: str, url: str, folder: Path) -> None:
     """Run it in a process of its own: this one has threads, which no fork should inherit."""
     with folder.joinpath("output").open("wb") as output:
         family = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.families", method, str(folder), url],
+            [sys.executable, "-m", "tests.faults.process_trees", method, str(folder), url],
             cwd=TREE,
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -3,14 +3,14 @@
 import pytest
 
 from cl_server_shared.database import make_engine, upgrade
-from tests.faults.hearing import Losses, heard, last_states_lost, losses
+from tests.faults.event_assertions import Losses, heard, last_states_lost, losses
+from tests.faults.event_environment import jobs_in, kept_in, marked_in
+from tests.faults.mqtt_recorder import Witness
 from tests.faults.programs import program
-from tests.faults.studio import jobs_in, kept_in, marked_in
-from tests.faults.witness import Witness
-from tests.servers import Address
-from tests.waiting import wait_until
+from tests.support.servers import Address
+from tests.support.waiting import wait_until
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.support.databases"]
 
 JOBS = 25 * 7
 

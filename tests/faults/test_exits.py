@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Final
 
 from cl_server_shared.database import make_engine
+from tests.faults.event_assertions import Losses, heard, last_states_lost, losses
+from tests.faults.event_environment import kept_in, marked_in
 from tests.faults.exits import Case, end_of, end_processes
-from tests.faults.hearing import Losses, heard, last_states_lost, losses
+from tests.faults.mqtt_recorder import Witness
 from tests.faults.programs import program
-from tests.faults.studio import kept_in, marked_in
-from tests.faults.witness import Witness
-from tests.faulty_brokers import dropped, frozen
-from tests.servers import Address, BrokerProcess
-from tests.waiting import wait_until
+from tests.support.faulty_brokers import dropped, frozen
+from tests.support.servers import Address, BrokerProcess
+from tests.support.waiting import wait_until
 
 _SOME: Final = [
     Case(frozen, "running wait"),

@@ -1,7 +1,7 @@
 """Two or three callers at once: in whatever order their statements run, a job ends once.
 
 The full form, every order of every scene on both databases:
-`python -m tests.faults.interleaving_runs`.
+`python -m tests.faults.interleavings`.
 """
 
 from collections import Counter
@@ -12,11 +12,11 @@ import pytest
 from sqlalchemy import Engine
 
 from tests.faults.drivers import watched_engine
-from tests.faults.orders import Outcome, outcomes_of
-from tests.faults.scenes import FEW_ORDERS, MANY_ORDERS, Scene
-from tests.faults.turns import Choose, Turns, every_order, random_orders
+from tests.faults.interleavings.explorer import Outcome, outcomes_of
+from tests.faults.interleavings.scenarios import FEW_ORDERS, MANY_ORDERS, Scene
+from tests.faults.interleavings.scheduler import Choose, Turns, every_order, random_orders
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.support.databases"]
 
 _AT_MOST: Final = {"sqlite": 60, "postgresql": 30}
 

@@ -16,21 +16,15 @@ from sqlmodel import Session, select
 from cl_server_shared.database import make_engine
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import Job
+from tests.faults.job_assertions import verdict
 from tests.faults.journal import Step, entries
-from tests.faults.late_workers import (
-    Late,
-    complete_when_told,
-    is_frozen,
-    report_late,
-    take_over,
-)
-from tests.faults.place import Place
-from tests.faults.verdict import verdict
-from tests.processes import Child, child
-from tests.repositories import at, completed, job, row_of
-from tests.waiting import wait_until
+from tests.faults.late_workers import Late, complete_when_told, is_frozen, report_late, take_over
+from tests.faults.process_environment import Place
+from tests.support.processes import Child, child
+from tests.support.repositories import at, completed, job, row_of
+from tests.support.waiting import wait_until
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.support.databases"]
 
 TOLD_AT_ONCE, TOLD_BY_KEEPER = "reports at once", "reports after its keeper"
 BOTH = (TOLD_AT_ONCE, TOLD_BY_KEEPER)

@@ -8,10 +8,10 @@ from sqlalchemy import Engine
 
 from cl_server_shared.database import make_engine
 from tests.faults.lock_holder import Waited, hold_lock, write_meanwhile
-from tests.faults.place import Place
-from tests.processes import Child, child
-from tests.repositories import row_of
-from tests.waiting import wait_until
+from tests.faults.process_environment import Place
+from tests.support.processes import Child, child
+from tests.support.repositories import row_of
+from tests.support.waiting import wait_until
 
 HELD_SECONDS = 12
 GIVEN_UP_AFTER_SECONDS = 5

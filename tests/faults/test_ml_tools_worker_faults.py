@@ -8,15 +8,15 @@ import pytest
 from cl_ml_tools import Job
 
 from cl_server_shared.database import make_engine
-from cl_server_shared.jobs.attempts import logged_attempts
+from cl_server_shared.jobs.attempt_log import logged_attempts
 from tests.faults.journal import Entry, Step, entries
 from tests.faults.ml_tools_worker import COMPLAINT, FAILING, LONG, adapted, run_worker
-from tests.faults.place import Place
-from tests.processes import child
-from tests.repositories import row_of
-from tests.waiting import wait_until
+from tests.faults.process_environment import Place
+from tests.support.processes import child
+from tests.support.repositories import row_of
+from tests.support.waiting import wait_until
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.support.databases"]
 
 MAX_RETRIES = 2
 

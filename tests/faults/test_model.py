@@ -1,6 +1,6 @@
 """Whatever is asked of it, the repository does what the model of a job's life does.
 
-The full form, 2,000 sequences of 50 steps on each database: `python -m tests.faults.model_runs`.
+The full form, 2,000 sequences of 50 steps on each database: `python -m tests.faults.model`.
 """
 
 from typing import Final
@@ -8,9 +8,9 @@ from typing import Final
 import pytest
 from sqlalchemy import Engine
 
-from tests.faults.side_by_side import run
+from tests.faults.model.runner import run
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.support.databases"]
 
 _SEQUENCES: Final = {"sqlite": 60, "postgresql": 25}
 

@@ -15,8 +15,8 @@ import pytest
 
 from cl_server_shared.events.mqtt import MqttBroadcaster
 from cl_server_shared.models import JobEvent, JobStatus
-from tests.faulty_brokers import FAULTS, Fault, dropped, frozen
-from tests.scripted_broker import (
+from tests.support.faulty_brokers import FAULTS, Fault, dropped, frozen
+from tests.support.scripted_broker import (
     CONNACK,
     CONNACK_NOT_AUTHORIZED,
     CONNACK_RECEIVE_MAXIMUM_5,
@@ -28,8 +28,8 @@ from tests.scripted_broker import (
     UNSUBSCRIBE,
     ScriptedBroker,
 )
-from tests.servers import Address, BrokerProcess, free_address
-from tests.waiting import wait_until
+from tests.support.servers import Address, BrokerProcess, free_address
+from tests.support.waiting import wait_until
 
 _PROGRAM: Final = Path(__file__).parent.parent / "programs" / "publish_and_exit.py"
 

@@ -6,9 +6,9 @@ import pytest
 
 from tests.faults.broker_costs import TROUBLES, Result, costs
 from tests.faults.long_outages import sit_out
-from tests.servers import BrokerProcess
+from tests.support.servers import BrokerProcess
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.support.databases"]
 
 
 @pytest.mark.parametrize("name", TROUBLES)

@@ -9,16 +9,16 @@ import pytest
 from sqlalchemy import Engine
 
 from cl_server_shared.database import make_engine
-from cl_server_shared.jobs.attempts import logged_attempts
+from cl_server_shared.jobs.attempt_log import logged_attempts
 from cl_server_shared.models import JobStatus
 from tests.faults.journal import Entry, Step, entries
-from tests.faults.place import Place, number_of
 from tests.faults.poison import HARMLESS, POISON, work_until_it_kills
-from tests.processes import child
-from tests.repositories import job, row_of
-from tests.waiting import wait_until
+from tests.faults.process_environment import Place, number_of
+from tests.support.processes import child
+from tests.support.repositories import job, row_of
+from tests.support.waiting import wait_until
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.support.databases"]
 
 MAX_RETRIES = {"deadly 0": 0, "deadly 1": 1, "deadly 2": 2}
 DEATHS = sum(MAX_RETRIES.values()) + len(MAX_RETRIES)

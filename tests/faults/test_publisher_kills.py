@@ -4,9 +4,9 @@ from pathlib import Path
 from random import Random
 
 from tests.faults.publisher_kills import Killing
-from tests.servers import BrokerProcess
+from tests.support.servers import BrokerProcess
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.support.databases"]
 
 KILLS = 6
 

@@ -14,16 +14,24 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import sessionmaker
 
-from cl_server_shared.clock import SystemClock
 from cl_server_shared.database import make_engine
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import JobEvent
-from cl_server_shared.protocols import Broadcaster, Subscription
-from tests.processes import child
-from tests.repositories import at, completed, container_on, failed, job, repository_on, row_of
-from tests.waiting import wait_until
+from cl_server_shared.process.clock import SystemClock
+from cl_server_shared.protocols.events import Broadcaster, Subscription
+from tests.support.processes import child
+from tests.support.repositories import (
+    at,
+    completed,
+    container_on,
+    failed,
+    job,
+    repository_on,
+    row_of,
+)
+from tests.support.waiting import wait_until
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.support.databases"]
 
 LEASE_SECONDS = 1
 

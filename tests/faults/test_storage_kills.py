@@ -14,8 +14,8 @@ import pytest
 
 from cl_server_shared.files.paths import TEMPORARY_PREFIX
 from cl_server_shared.files.storage import LocalJobStorage
-from tests.processes import child
-from tests.storage_victims import (
+from tests.support.processes import child
+from tests.support.storage_victims import (
     MIB,
     SOURCES,
     TARGET,
@@ -23,7 +23,7 @@ from tests.storage_victims import (
     save_on_and_on,
     save_patiently,
 )
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
 KILLS = int(os.environ.get("STORAGE_KILLS", "30"))
 

@@ -16,8 +16,8 @@ import anyio.lowlevel
 import pytest
 
 from cl_server_shared.files.storage import LocalJobStorage
-from tests.processes import child
-from tests.storage_victims import MIB, SOURCES
+from tests.support.processes import child
+from tests.support.storage_victims import MIB, SOURCES
 
 pytestmark = pytest.mark.anyio
 

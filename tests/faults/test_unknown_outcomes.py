@@ -11,12 +11,12 @@ from sqlalchemy.orm import Session
 from cl_server_shared.database import upgrade
 from cl_server_shared.errors import DatabaseError
 from cl_server_shared.jobs.repository import SqlJobRepository
-from tests.faults.comparing import rows_of
 from tests.faults.drivers import Watcher, watched_engine
-from tests.faults.world import LEASE_SECONDS, World
-from tests.repositories import at, completed, failed, job
+from tests.faults.in_process_environment import LEASE_SECONDS, World
+from tests.faults.model.comparison import rows_of
+from tests.support.repositories import at, completed, failed, job
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.support.databases"]
 
 RESIZE: Final = ["resize"]
 IDS: Final = ("a", "b", "c")

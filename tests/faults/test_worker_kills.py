@@ -6,12 +6,12 @@ from random import Random
 import pytest
 
 from cl_server_shared.models import Job, JobStatus
+from tests.faults.job_assertions import verdict
 from tests.faults.journal import Entry, Step
-from tests.faults.place import Place
-from tests.faults.verdict import verdict
+from tests.faults.process_environment import Place
 from tests.faults.worker_kills import kill_workers
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.support.databases"]
 
 KILLS = 40
 _BY_THE_CLOCK = {"unfinished at lease + 1 s"}

@@ -24,11 +24,11 @@ from sqlmodel import Session, select
 
 from cl_server_shared.database import make_engine
 from cl_server_shared.models import Job, JobStatus
-from tests import servers
-from tests.faults.crew import Crew
-from tests.faults.place import LEASE_SECONDS, Place, integrity_of, number_of
-from tests.faults.verdict import Death, Verdict, claims_of, handovers_seconds, verdict
-from tests.waiting import wait_until
+from tests.faults.job_assertions import Death, Verdict, claims_of, handovers_seconds, verdict
+from tests.faults.kill_harness import Crew
+from tests.faults.process_environment import LEASE_SECONDS, Place, integrity_of, number_of
+from tests.support import servers
+from tests.support.waiting import wait_until
 
 KINDS: Final = ("sqlite", "sqlite-wal", "postgresql")
 _PAUSE_SECONDS: Final = 0.12

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from cl_server_shared.events.memory import MemoryBroadcaster
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import JobEvent, JobRecord, JobStatus
-from tests.repositories import (
+from tests.support.repositories import (
     NOON,
     SettableClock,
     at,
@@ -18,7 +18,7 @@ from tests.repositories import (
     repository_on,
 )
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.support.databases"]
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ from dependency_injector import providers
 from cl_server_shared.config import Settings
 from cl_server_shared.container import Container, running
 from cl_server_shared.errors import ConfigError
-from cl_server_shared.events.memory_workers import MemoryPresence, MemoryWorkerRegistry
-from cl_server_shared.events.none import NonePresence, NoneWorkerRegistry
-from cl_server_shared.events.presence import MqttPresence
-from cl_server_shared.events.registry import MqttWorkerRegistry
-from tests.broker_config import CA_FILE, PASSWORD, USERNAME
-from tests.repositories import job
-from tests.servers import Address, BrokerProcess
-from tests.waiting import wait_until
+from cl_server_shared.presence.memory import MemoryPresence, MemoryWorkerRegistry
+from cl_server_shared.presence.none import NonePresence, NoneWorkerRegistry
+from cl_server_shared.presence.presence import MqttPresence
+from cl_server_shared.presence.registry import MqttWorkerRegistry
+from tests.support.broker_config import CA_FILE, PASSWORD, USERNAME
+from tests.support.repositories import job
+from tests.support.servers import Address, BrokerProcess
+from tests.support.waiting import wait_until
 
 _KINDS: Final = {
     "mqtt": (MqttPresence, MqttWorkerRegistry),

@@ -5,16 +5,9 @@ from sqlalchemy import Engine, text
 
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import JobStatus
-from tests.repositories import (
-    SettableClock,
-    at,
-    completed,
-    job,
-    repository_on,
-    row_of,
-)
+from tests.support.repositories import SettableClock, at, completed, job, repository_on, row_of
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.support.databases"]
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from sqlalchemy.orm import sessionmaker
 
 from cl_server_shared.database import DatabaseOptions, database_of
 from cl_server_shared.errors import JobLost
-from cl_server_shared.jobs.attempts import logged_attempts
+from cl_server_shared.jobs.attempt_log import logged_attempts
 from cl_server_shared.jobs.leases import LeaseKeeper
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import JobRecordUpdate
-from cl_server_shared.protocols import Clock
-from tests.repositories import (
+from cl_server_shared.process.clock import Clock
+from tests.support.repositories import (
     NOON,
     SettableClock,
     at,
@@ -28,7 +28,7 @@ from tests.repositories import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.support.databases"]
 
 LEASE_SECONDS = 30
 

@@ -11,23 +11,23 @@ from dependency_injector import providers
 from sqlalchemy import Engine
 from sqlalchemy.orm import sessionmaker
 
-from cl_server_shared.clock import SystemClock
 from cl_server_shared.config import Config, Settings, forget_settings
 from cl_server_shared.container import Container, process_container, running
 from cl_server_shared.database import make_engine
 from cl_server_shared.errors import ClServerError, ConfigError, DatabaseError
 from cl_server_shared.events.memory import MemoryBroadcaster
-from cl_server_shared.events.memory_workers import MemoryPresence, MemoryWorkerRegistry
 from cl_server_shared.events.mqtt import MqttBroadcaster
 from cl_server_shared.events.none import NoneBroadcaster
 from cl_server_shared.files.storage import LocalJobStorage
-from cl_server_shared.jobs.asynchronous import AsyncJobRepository
+from cl_server_shared.jobs.async_repository import AsyncJobRepository
 from cl_server_shared.jobs.leases import LeaseKeeper
-from cl_server_shared.jobs.outbox import Outbox
+from cl_server_shared.jobs.outbox_relay import OutboxRelay
 from cl_server_shared.jobs.parts import RepositoryParts
 from cl_server_shared.jobs.repository import SqlJobRepository
+from cl_server_shared.presence.memory import MemoryPresence, MemoryWorkerRegistry
+from cl_server_shared.process.clock import SystemClock
 from cl_server_shared.shared_db import JobRepositoryService
-from tests.repositories import NOON, SettableClock, job
+from tests.support.repositories import NOON, SettableClock, job
 
 NAMES = sorted(cast("dict[str, object]", Container.providers))
 
@@ -58,7 +58,7 @@ def test_every_provider_builds_what_its_type_says(tmp_path: Path) -> None:
         "leases": LeaseKeeper,
         "media_storage": LocalJobStorage,
         "memory_workers": MemoryWorkerRegistry,
-        "outbox": Outbox,
+        "outbox": OutboxRelay,
         "repository_parts": RepositoryParts,
         "session_factory": sessionmaker,
         "settings": Settings,

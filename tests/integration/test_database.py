@@ -19,11 +19,11 @@ from cl_server_shared.database import make_engine, upgrade
 from cl_server_shared.errors import DatabaseError
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import Base, Job
-from tests.processes import child
-from tests.repositories import completed, container_on, job, repository_on
-from tests.waiting import wait_until
+from tests.support.processes import child
+from tests.support.repositories import completed, container_on, job, repository_on
+from tests.support.waiting import wait_until
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.support.databases"]
 
 # In memory, from several threads
 

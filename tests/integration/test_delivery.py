@@ -14,9 +14,9 @@ from cl_server_shared.errors import DatabaseError
 from cl_server_shared.events.memory import MemoryBroadcaster
 from cl_server_shared.events.none import NoneBroadcaster
 from cl_server_shared.jobs.repository import SqlJobRepository
-from cl_server_shared.protocols import Broadcaster
-from tests.pigeons import Pigeons
-from tests.repositories import (
+from cl_server_shared.protocols.events import Broadcaster
+from tests.support.manual_broadcaster import Pigeons
+from tests.support.repositories import (
     NOON,
     SettableClock,
     at,
@@ -26,9 +26,9 @@ from tests.repositories import (
     repository_on,
     row_of,
 )
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.support.databases"]
 
 
 @final

@@ -9,7 +9,7 @@ from sybil import Example
 
 from cl_server_shared.config import Settings, forget_settings
 from cl_server_shared.container import process_container, running
-from tests.documents import python_blocks
+from tests.support.documents import python_blocks
 
 _ROOT = Path(__file__).parents[2]
 _README = python_blocks(_ROOT / "README.md")

@@ -19,7 +19,7 @@ from cl_server_shared.database import make_engine
 from cl_server_shared.errors import ConfigError
 from cl_server_shared.job_storage import JobStorageService
 from cl_server_shared.shared_db import JobRepositoryService
-from tests.processes import child
+from tests.support.processes import child
 
 PATHS = [
     ("cl_server_shared", "Config"),

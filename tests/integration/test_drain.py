@@ -8,7 +8,7 @@ from functools import partial
 from sqlalchemy import Engine, text
 
 from cl_server_shared.database import make_engine
-from tests.draining import (
+from tests.support.draining import (
     ADDERS,
     EmptyAnswer,
     Seen,
@@ -19,10 +19,10 @@ from tests.draining import (
     drain_in_process,
     wrongly_empty,
 )
-from tests.processes import child
-from tests.repositories import repository_on
+from tests.support.processes import child
+from tests.support.repositories import repository_on
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.support.databases"]
 
 JOBS = 2_000
 EACH = JOBS // len(ADDERS)

@@ -10,9 +10,9 @@ from typing import Final, NamedTuple, cast
 import pytest
 from PIL import Image, ImageOps
 
-from tests.scripts import EXAMPLES, printed_by, shown_by, started
-from tests.servers import Address, free_address
-from tests.waiting import wait_until
+from tests.support.scripts import EXAMPLES, printed_by, shown_by, started
+from tests.support.servers import Address, free_address
+from tests.support.waiting import wait_until
 
 PICTURES: Final = ["glass.png", "landscape.jpg", "mandelbrot.png", "portrait.webp", "rings.gif"]
 BOX_PIXELS: Final = 256

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Final
 
 from cl_server_shared.database import DatabaseOptions, database_of, make_engine
-from cl_server_shared.jobs.delivery import Delivery
+from cl_server_shared.jobs.outbox import Outbox
 from cl_server_shared.jobs.repository import SqlJobRepository
-from tests.pigeons import Pigeons
-from tests.processes import child
-from tests.repositories import at, completed, container_on, job, repository_on
-from tests.waiting import wait_until
+from tests.support.manual_broadcaster import Pigeons
+from tests.support.processes import child
+from tests.support.repositories import at, completed, container_on, job, repository_on
+from tests.support.waiting import wait_until
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.support.databases"]
 
 CHILDREN = 4
 ROUNDS = 10
@@ -107,7 +107,7 @@ def test_a_fork_does_not_keep_its_killed_parents_claim_alive(tmp_path: Path) -> 
             engine.dispose()
 
 
-def record_on_and_on(delivery: Delivery, arrivals: Sequence[Callable[[bool], object]]) -> None:
+def record_on_and_on(delivery: Outbox, arrivals: Sequence[Callable[[bool], object]]) -> None:
     """Do what the outbox's thread does, without its pauses."""
     while True:
         for settle in arrivals:

@@ -13,8 +13,15 @@ from sqlalchemy.orm import Session
 from cl_server_shared.database import make_engine
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import Job
-from tests.holdings import holdings
-from tests.repositories import SettableClock, at, completed, container_on, job, repository_on
+from tests.support.open_resources import holdings
+from tests.support.repositories import (
+    SettableClock,
+    at,
+    completed,
+    container_on,
+    job,
+    repository_on,
+)
 
 _TYPES: Final = ["resize"]
 _HEAVY: Final = {"sqlmodel", "sqlalchemy", "pydantic", "dependency_injector", "paho", "anyio"}

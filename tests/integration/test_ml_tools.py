@@ -21,9 +21,9 @@ from sqlmodel import select
 from cl_server_shared import Container, InvalidJobError, InvalidPathError, Settings, running
 from cl_server_shared.integrations.ml_tools import MlToolsFileStorage, MlToolsJobRepository
 from cl_server_shared.models import Job as JobRow
-from tests.listener import Listener
-from tests.servers import Address
-from tests.waiting import wait_until
+from tests.support.listener import Listener
+from tests.support.servers import Address
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.anyio
 

@@ -16,14 +16,14 @@ from typing import Final
 import pytest
 
 from cl_server_shared.events.mqtt import MqttBroadcaster
-from cl_server_shared.events.mqtt_broker import Broker
-from cl_server_shared.events.mqtt_connection import Connection
 from cl_server_shared.events.payload import decode_event, encode_event
 from cl_server_shared.models import JobEvent, JobStatus
-from tests.holdings import holdings
-from tests.listener import Listener, Received
-from tests.servers import Address, BrokerProcess
-from tests.waiting import wait_until
+from cl_server_shared.mqtt.broker import Broker
+from cl_server_shared.mqtt.connection import Connection
+from tests.support.listener import Listener, Received
+from tests.support.open_resources import holdings
+from tests.support.servers import Address, BrokerProcess
+from tests.support.waiting import wait_until
 
 _PROGRAMS: Final = Path(__file__).parent.parent / "programs"
 

@@ -10,13 +10,13 @@ import pytest
 from pydantic import SecretStr
 
 from cl_server_shared.events.mqtt import MqttBroadcaster
-from cl_server_shared.events.mqtt_broker import Broker, Security
-from cl_server_shared.events.mqtt_connection import Connection
 from cl_server_shared.models import JobEvent, JobStatus
-from tests.broker_config import CA_FILE, OTHER_CA_FILE, PASSWORD, USERNAME
-from tests.scripted_broker import CONNACK, ScriptedBroker
-from tests.servers import Address, BrokerProcess, broker_process
-from tests.waiting import wait_until
+from cl_server_shared.mqtt.broker import Broker, Security
+from cl_server_shared.mqtt.connection import Connection
+from tests.support.broker_config import CA_FILE, OTHER_CA_FILE, PASSWORD, USERNAME
+from tests.support.scripted_broker import CONNACK, ScriptedBroker
+from tests.support.servers import Address, BrokerProcess, broker_process
+from tests.support.waiting import wait_until
 
 
 def event(seq: int) -> JobEvent:

@@ -9,19 +9,18 @@ from typing import Final, final, override
 import pytest
 from sqlalchemy import Engine, text
 
-from cl_server_shared.clock import SystemClock
 from cl_server_shared.container import running
 from cl_server_shared.database import make_engine
 from cl_server_shared.events.mqtt import MqttBroadcaster
 from cl_server_shared.models import JobEvent, JobStatus
-from cl_server_shared.protocols import Clock
-from tests.faulty_brokers import dropped
-from tests.pigeons import Pigeons
-from tests.repositories import container_on, job, row_of
-from tests.servers import free_address
-from tests.waiting import wait_until
+from cl_server_shared.process.clock import Clock, SystemClock
+from tests.support.faulty_brokers import dropped
+from tests.support.manual_broadcaster import Pigeons
+from tests.support.repositories import container_on, job, row_of
+from tests.support.servers import free_address
+from tests.support.waiting import wait_until
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.support.databases"]
 
 _PROGRAM: Final = Path(__file__).parent.parent / "programs" / "look_at_the_end.py"
 _EVENT: Final = JobEvent(

@@ -7,10 +7,10 @@ import pytest
 from sqlalchemy import Engine, text
 
 from cl_server_shared.models import JobRecordUpdate
-from cl_server_shared.protocols import JobManagement
-from tests.repositories import at, completed, container_on, job, repository_on
+from cl_server_shared.protocols.jobs import JobManagement
+from tests.support.repositories import at, completed, container_on, job, repository_on
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.support.databases"]
 
 
 def finish(jobs: JobManagement, updates: dict[str, JobRecordUpdate]) -> bool:

@@ -10,9 +10,11 @@ import pytest
 from sqlalchemy import Engine, text
 
 from cl_server_shared.database import Statement, upgrade
-from cl_server_shared.jobs import statements
+from cl_server_shared.jobs.sql import claims as sql_claims
+from cl_server_shared.jobs.sql import outbox as sql_outbox
+from cl_server_shared.jobs.sql import rows as sql_rows
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.support.databases"]
 
 _FILL = """
 INSERT INTO jobs (job_id, task_type, params, status, progress, priority, created_at, retry_count,
@@ -63,7 +65,7 @@ def claim_of(number_of_types: int) -> dict[str, object]:
 def test_a_claim_probes_the_waiting_line_and_sorts_only_heads(
     engine: Engine, number_of_types: int
 ) -> None:
-    plan = plan_of(engine, statements.CLAIM, claim_of(number_of_types))
+    plan = plan_of(engine, sql_claims.CLAIM, claim_of(number_of_types))
 
     assert searched(plan) == ["ix_jobs_waiting", "ix_jobs_waiting", "jobs_pkey"]
     assert re.findall(r"Sort Key: (.*)", plan) == ["head.priority DESC, head.id"]
@@ -71,7 +73,7 @@ def test_a_claim_probes_the_waiting_line_and_sorts_only_heads(
 
 
 def test_a_claim_of_one_type_probes_its_line_alone(engine: Engine) -> None:
-    plan = plan_of(engine, statements.CLAIM_OF_TYPE, claim_of(0) | {"task_type": "t1"})
+    plan = plan_of(engine, sql_claims.CLAIM_OF_TYPE, claim_of(0) | {"task_type": "t1"})
 
     assert searched(plan) == ["ix_jobs_waiting", "jobs_pkey"]
     assert "Sort" not in plan
@@ -80,7 +82,7 @@ def test_a_claim_of_one_type_probes_its_line_alone(engine: Engine) -> None:
 
 def test_a_batch_of_claims_of_one_type_probes_its_line_alone(engine: Engine) -> None:
     values = claim_of(0) | {"task_type": "t1", "limit": 100}
-    plan = plan_of(engine, statements.CLAIM_EACH_OF_TYPE, values)
+    plan = plan_of(engine, sql_claims.CLAIM_EACH_OF_TYPE, values)
 
     assert searched(plan) == ["ix_jobs_waiting", "jobs_pkey"]
     assert "Sort" not in plan
@@ -88,7 +90,7 @@ def test_a_batch_of_claims_of_one_type_probes_its_line_alone(engine: Engine) -> 
 
 
 def test_a_batch_of_claims_compares_the_heads_of_lines(engine: Engine) -> None:
-    plan = plan_of(engine, statements.CLAIM_EACH, claim_of(3) | {"limit": 100})
+    plan = plan_of(engine, sql_claims.CLAIM_EACH, claim_of(3) | {"limit": 100})
 
     assert searched(plan) == ["ix_jobs_waiting", "jobs_pkey"]
     assert re.findall(r"Sort Key: (.*)", plan) == ["heads.priority DESC, heads.id"]
@@ -104,7 +106,7 @@ _AS_SEEN: Mapping[str, object] = {
     "updated_at": 1,
     "unannounced_at": None,
 }
-_STORED = statements.store_each(("status", "output"), (*statements.SEEN, "output"), is_marked=True)
+_STORED = sql_rows.store_each(("status", "output"), (*sql_rows.SEEN, "output"), is_marked=True)
 
 
 def test_a_batch_of_reports_probes_its_rows_and_locks_them_in_the_order_of_their_ids(
@@ -121,7 +123,7 @@ def test_a_report_finds_its_row_by_its_id_in_a_table_that_nobody_analyzed(
 ) -> None:
     """Of such a table PostgreSQL believes that few jobs are of one status."""
     upgrade(postgres_engine)
-    one = statements.store(("status",), is_marked=False)
+    one = sql_rows.store(("status",), is_marked=False)
     plan = plan_of(postgres_engine, one, {**_AS_SEEN, "row_id": 1, "seen_seq": 1, "seen_claim": 1})
 
     assert searched(plan) == ["jobs_pkey"]
@@ -135,15 +137,15 @@ def _name_of(value: object) -> str:
 @pytest.mark.parametrize(
     ("statement", "indexes"),
     [
-        (statements.DUE, ["ix_jobs_delayed", "ix_jobs_leased"]),
-        (statements.EXPIRED, ["ix_jobs_leased"]),
-        (statements.PROMOTE, ["ix_jobs_delayed"]),
-        (statements.FIRST_UNANNOUNCED, ["ix_jobs_unannounced"]),
-        (statements.ADOPT, ["ix_jobs_unannounced", "jobs_pkey"]),
-        (statements.READ, ["ix_jobs_job_id"]),
-        (statements.DELETE, ["ix_jobs_job_id"]),
-        (statements.store(("status", "output"), is_marked=True), ["jobs_pkey"]),
-        (statements.store(("progress",), is_marked=False), ["jobs_pkey"]),
+        (sql_claims.DUE, ["ix_jobs_delayed", "ix_jobs_leased"]),
+        (sql_claims.EXPIRED, ["ix_jobs_leased"]),
+        (sql_claims.PROMOTE, ["ix_jobs_delayed"]),
+        (sql_outbox.FIRST_UNANNOUNCED, ["ix_jobs_unannounced"]),
+        (sql_outbox.ADOPT, ["ix_jobs_unannounced", "jobs_pkey"]),
+        (sql_rows.READ, ["ix_jobs_job_id"]),
+        (sql_rows.DELETE, ["ix_jobs_job_id"]),
+        (sql_rows.store(("status", "output"), is_marked=True), ["jobs_pkey"]),
+        (sql_rows.store(("progress",), is_marked=False), ["jobs_pkey"]),
     ],
     ids=_name_of,
 )
@@ -159,7 +161,7 @@ def test_a_statement_finds_its_rows_through_an_index_of_few(
 
 def test_renewing_leases_reads_leased_or_named_jobs_only(engine: Engine) -> None:
     values = {"claims": json.dumps({"job401": 1}), "lease_expires_at": 9}
-    plan = plan_of(engine, statements.RENEW, values)
+    plan = plan_of(engine, sql_claims.RENEW, values)
 
     assert searched(plan) in (["ix_jobs_job_id", "jobs_pkey"], ["ix_jobs_leased", "jobs_pkey"])
     assert re.search(r"LockRows.*\n.*Sort .*\n *Sort Key: leased.id\n", plan)
@@ -167,18 +169,18 @@ def test_renewing_leases_reads_leased_or_named_jobs_only(engine: Engine) -> None
 
 def test_recording_what_was_announced_reads_the_named_jobs_only(engine: Engine) -> None:
     values = {"announced": json.dumps([["job7", 7, 1], ["job207", 207, 1]])}
-    plan = plan_of(engine, statements.RECORD_ANNOUNCED, values)
+    plan = plan_of(engine, sql_outbox.RECORD_ANNOUNCED, values)
 
     assert searched(plan) == ["ix_jobs_job_id", "jobs_pkey"]
 
 
 def test_waiting_for_jobs_reads_those_jobs_only(engine: Engine) -> None:
-    plan = plan_of(engine, statements.MARKS, {"names": json.dumps(["job1", "job2"])})
+    plan = plan_of(engine, sql_rows.VERSIONS, {"names": json.dumps(["job1", "job2"])})
 
     assert searched(plan) == ["ix_jobs_job_id"]
 
 
 def test_waiting_for_work_probes_small_indexes_only(engine: Engine) -> None:
-    plan = plan_of(engine, statements.WORK, {"names": json.dumps(["t1", "t2"])})
+    plan = plan_of(engine, sql_claims.WORK, {"names": json.dumps(["t1", "t2"])})
 
     assert set(searched(plan)) == {"ix_jobs_delayed", "ix_jobs_leased", "ix_jobs_waiting"}

@@ -12,9 +12,9 @@ from sqlalchemy import Engine, event, make_url, text
 from cl_server_shared.container import Container, running
 from cl_server_shared.database import PostgresOptions, make_engine
 from cl_server_shared.errors import DatabaseError
-from tests.repositories import at, job, settings
+from tests.support.repositories import at, job, settings
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.support.databases"]
 
 
 @pytest.fixture

@@ -10,18 +10,18 @@ import pytest
 from paho.mqtt.enums import MQTTProtocolVersion
 from pydantic import SecretStr
 
-from cl_server_shared.clock import SystemClock
 from cl_server_shared.errors import ConfigError
-from cl_server_shared.events.mqtt_broker import Broker, Security
-from cl_server_shared.events.presence import MqttPresence
-from cl_server_shared.events.worker_payload import new_status
-from tests.announced import MQTT_5, kept, newest, publish, read
-from tests.announcers import announcer, end_process
-from tests.broker_config import CA_FILE, PASSWORD, USERNAME
-from tests.faulty_brokers import FAULTS, Fault
-from tests.listener import Listener
-from tests.servers import Address, BrokerProcess
-from tests.waiting import wait_until
+from cl_server_shared.mqtt.broker import Broker, Security
+from cl_server_shared.presence.payload import new_status
+from cl_server_shared.presence.presence import MqttPresence
+from cl_server_shared.process.clock import SystemClock
+from tests.support.broker_config import CA_FILE, PASSWORD, USERNAME
+from tests.support.faulty_brokers import FAULTS, Fault
+from tests.support.listener import Listener
+from tests.support.presence_client import MQTT_5, kept, newest, publish, read
+from tests.support.presence_workers import announcer, end_process
+from tests.support.servers import Address, BrokerProcess
+from tests.support.waiting import wait_until
 
 _FAR_SECONDS: Final = 600.0  # a heartbeat that no test lives to see
 

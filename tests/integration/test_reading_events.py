@@ -14,13 +14,13 @@ from cl_server_shared.events.mqtt import MqttBroadcaster
 from cl_server_shared.events.payload import decode_event, encode_event
 from cl_server_shared.events.stream import EventStream, events
 from cl_server_shared.models import JobEvent, JobStatus
-from cl_server_shared.protocols import Broadcaster
-from tests.contract import faults
-from tests.listener import Listener, Received
-from tests.processes import child
-from tests.repositories import at, completed, job, repository_on
-from tests.servers import Address, BrokerProcess
-from tests.waiting import wait_until
+from cl_server_shared.protocols.events import Broadcaster
+from tests.support.asyncapi_contract import faults
+from tests.support.listener import Listener, Received
+from tests.support.processes import child
+from tests.support.repositories import at, completed, job, repository_on
+from tests.support.servers import Address, BrokerProcess
+from tests.support.waiting import wait_until
 
 JOBS = 20
 

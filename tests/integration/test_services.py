@@ -10,9 +10,9 @@ import httpx2
 import pytest
 from PIL import Image, ImageOps
 
-from tests.scripts import Script, started
-from tests.servers import Address, free_address
-from tests.waiting import wait_until
+from tests.support.scripts import Script, started
+from tests.support.servers import Address, free_address
+from tests.support.waiting import wait_until
 
 
 class Submitted(TypedDict):

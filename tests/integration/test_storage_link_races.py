@@ -13,8 +13,8 @@ import pytest
 
 from cl_server_shared.errors import InvalidPathError
 from cl_server_shared.files.storage import LocalJobStorage
-from tests.processes import child
-from tests.waiting import wait_until
+from tests.support.processes import child
+from tests.support.waiting import wait_until
 
 WANTED = 20
 READS = 2000

@@ -12,10 +12,10 @@ import pytest
 from dependency_injector import providers
 
 from cl_server_shared.container import Container, running
-from tests.processes import child
-from tests.repositories import completed, job, settings
+from tests.support.processes import child
+from tests.support.repositories import completed, job, settings
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.support.databases"]
 
 _JOBS = 20
 

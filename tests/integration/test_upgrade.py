@@ -20,8 +20,8 @@ from cl_server_shared.errors import SchemaError
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import Base, Job, JobRecord, JobStatus
 from cl_server_shared.models.json_object import JsonObject
-from tests.processes import Child
-from tests.repositories import SettableClock, completed, job, repository_on, row_of
+from tests.support.processes import Child
+from tests.support.repositories import SettableClock, completed, job, repository_on, row_of
 
 FIXTURES: Final = Path(__file__).parents[1] / "fixtures"
 GOOD: Final = [f"f{number}" for number in range(12)]

@@ -20,24 +20,24 @@ from sqlalchemy.orm import Session
 
 from cl_server_shared.database import (
     Answers,
+    ChangeSubscription,
     DatabaseOptions,
-    Waiter,
-    change_sources,
     database_of,
     make_engine,
 )
-from cl_server_shared.database.notifying import CHANNEL
+from cl_server_shared.database.changes import sources
+from cl_server_shared.database.changes.notifier import CHANNEL
 from cl_server_shared.errors import DatabaseError
-from cl_server_shared.forking import no_fork
-from cl_server_shared.jobs import statements
 from cl_server_shared.jobs.repository import SqlJobRepository
+from cl_server_shared.jobs.sql import rows as sql_rows
 from cl_server_shared.models import JobRecord, JobStatus
-from tests import servers
-from tests.processes import child
-from tests.repositories import at, completed, job, repository_on
-from tests.waiting import wait_until
+from cl_server_shared.process.fork import no_fork
+from tests.support import servers
+from tests.support.processes import child
+from tests.support.repositories import at, completed, job, repository_on
+from tests.support.waiting import wait_until
 
-pytest_plugins = ["tests.databases"]
+pytest_plugins = ["tests.support.databases"]
 
 RESIZE: Final = ["resize"]
 WATCHING: Final = "cl_server_shared.database.watching"
@@ -122,7 +122,7 @@ def test_a_repository_that_was_dropped_with_its_engine_leaves_no_thread(tmp_path
 
 def living_waiters() -> int:
     found = cast("list[object]", gc.get_objects())
-    return sum(isinstance(each, Waiter) for each in found)
+    return sum(isinstance(each, ChangeSubscription) for each in found)
 
 
 def test_a_watch_that_is_left_early_wakes_nobody_any_more(sqlite_engine: Engine) -> None:
@@ -204,7 +204,7 @@ def test_a_database_of_one_thread_is_refused_where_a_wait_would_begin() -> None:
 
 def close_beside_a_watch() -> int:
     """Close databases in memory while their watches ask all the time; return how many."""
-    change_sources._POLL_SECONDS = 0.00002  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # this process ends with it
+    sources._POLL_SECONDS = 0.00002  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # this process ends with it
     for _ in range(100):
         engine = make_engine("sqlite:///:memory:")
         jobs = repository_on(engine)
@@ -408,7 +408,7 @@ def test_names_without_an_answer_are_told_as_such(engine: Engine) -> None:
         heard.append(sorted(answers))
         return True
 
-    waiter = Waiter(statements.MARKS, ["there", "not there"], woken.set)
+    waiter = ChangeSubscription(sql_rows.VERSIONS, ["there", "not there"], woken.set)
     waiter.begin_look()
     waiter.wait_for(note)
     database.watch(waiter)

@@ -11,17 +11,17 @@ from typing import Final
 
 import pytest
 
-from cl_server_shared.clock import SystemClock
 from cl_server_shared.errors import ConfigError
-from cl_server_shared.events.mqtt_broker import Broker
-from cl_server_shared.events.presence import MqttPresence
-from cl_server_shared.events.registry import MqttWorkerRegistry
-from cl_server_shared.events.worker_payload import new_status
-from tests.announced import keep, publish
-from tests.announcers import announcer
-from tests.faulty_brokers import FAULTS, Fault
-from tests.servers import Address, BrokerProcess
-from tests.waiting import wait_until
+from cl_server_shared.mqtt.broker import Broker
+from cl_server_shared.presence.payload import new_status
+from cl_server_shared.presence.presence import MqttPresence
+from cl_server_shared.presence.registry import MqttWorkerRegistry
+from cl_server_shared.process.clock import SystemClock
+from tests.support.faulty_brokers import FAULTS, Fault
+from tests.support.presence_client import keep, publish
+from tests.support.presence_workers import announcer
+from tests.support.servers import Address, BrokerProcess
+from tests.support.waiting import wait_until
 
 _PROGRAM: Final = Path(__file__).parent.parent / "programs" / "fork_and_list_workers.py"
 

@@ -14,14 +14,14 @@ from typing import Final, cast
 import pytest
 from sqlalchemy import Engine, event
 
-from cl_server_shared.database import DatabaseOptions, database_of, line, make_engine, write_queue
-from cl_server_shared.database.connections import PrivateConnections
-from cl_server_shared.database.write_queue import WriteQueue
+from cl_server_shared.database import DatabaseOptions, database_of, group_commit, make_engine
+from cl_server_shared.database.group_commit import GroupCommit
+from cl_server_shared.database.private_connections import PrivateConnections
 from cl_server_shared.errors import DatabaseError
 from cl_server_shared.jobs.repository import SqlJobRepository
-from tests.interrupting import interrupted
-from tests.repositories import job, repository_on
-from tests.waiting import wait_until
+from tests.support.interrupting import interrupted
+from tests.support.repositories import job, repository_on
+from tests.support.waiting import wait_until
 
 _THREADS: Final = 5
 
@@ -60,7 +60,7 @@ def repository(engine: Engine, traced: Traced) -> SqlJobRepository:
     return repository
 
 
-def queue_of(engine: Engine) -> WriteQueue:
+def queue_of(engine: Engine) -> GroupCommit:
     writes = database_of(engine, DatabaseOptions())._writes  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # to hold its turn
     assert writes is not None
     return writes
@@ -78,7 +78,7 @@ def adding_together(
         yield added
 
 
-def waiting_in(queue: WriteQueue) -> Sequence[object]:
+def waiting_in(queue: GroupCommit) -> Sequence[object]:
     return queue._line.waiting()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # to see them wait
 
 
@@ -314,7 +314,7 @@ def came_at(
     moment: int,
     pool: ThreadPoolExecutor,
     repository: SqlJobRepository,
-    queue: WriteQueue,
+    queue: GroupCommit,
     *,
     is_leader: bool,
 ) -> bool:
@@ -328,7 +328,7 @@ class Round:
     """The main thread and two others add a job each, together; the main one is interrupted."""
 
     def __init__(
-        self, repository: SqlJobRepository, queue: WriteQueue, name: str, *, is_leader: bool
+        self, repository: SqlJobRepository, queue: GroupCommit, name: str, *, is_leader: bool
     ) -> None:
         self._repository: Final = repository
         self._queue: Final = queue
@@ -343,7 +343,7 @@ class Round:
         """Tell whether there was such a moment."""
         holder = pool.submit(self._hold_turn, pool)
         assert self._begun.wait(10)
-        with interrupted((line, write_queue), moment) as interruption:
+        with interrupted((group_commit,), moment) as interruption:
             self._mine = self._repository.add_job(job(f"{self._name} mine"))
         self._ended.set()
         holder.result(10)

@@ -11,10 +11,10 @@ import secrets
 import signal
 import sys
 
-from cl_server_shared.clock import SystemClock
-from cl_server_shared.events.mqtt_broker import Broker
-from cl_server_shared.events.presence import MqttPresence
-from cl_server_shared.events.worker_payload import new_status
+from cl_server_shared.mqtt.broker import Broker
+from cl_server_shared.presence.payload import new_status
+from cl_server_shared.presence.presence import MqttPresence
+from cl_server_shared.process.clock import SystemClock
 
 
 def fork_a_child(presence: MqttPresence) -> None:

@@ -7,9 +7,9 @@ import os
 import sys
 import time
 
-from cl_server_shared.clock import SystemClock
-from cl_server_shared.events.mqtt_broker import Broker
-from cl_server_shared.events.registry import MqttWorkerRegistry
+from cl_server_shared.mqtt.broker import Broker
+from cl_server_shared.presence.registry import MqttWorkerRegistry
+from cl_server_shared.process.clock import SystemClock
 
 
 def list_workers(registry: MqttWorkerRegistry, number: int) -> str:

@@ -18,7 +18,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from cl_server_shared import Container, JobRecord, JobRecordUpdate, JobStatus, Settings
-from cl_server_shared.protocols import JobManagement
+from cl_server_shared.protocols.jobs import JobManagement
 
 _CHILDREN = 4
 _JOBS = 25

@@ -34,30 +34,27 @@ from cl_server_shared import (
     WorkerStatus,
     running,
 )
-from cl_server_shared.clock import SystemClock
 from cl_server_shared.database import make_engine, make_session_factory, upgrade
 from cl_server_shared.events.memory import MemoryBroadcaster
-from cl_server_shared.events.memory_workers import MemoryWorkerRegistry
-from cl_server_shared.events.none import NoneBroadcaster, NonePresence
+from cl_server_shared.events.none import NoneBroadcaster
 from cl_server_shared.events.stream import events
-from cl_server_shared.jobs.asynchronous import AsyncJobRepository
+from cl_server_shared.jobs.async_repository import AsyncJobRepository
 from cl_server_shared.jobs.leases import LeaseKeeper
 from cl_server_shared.jobs.parts import RepositoryParts
 from cl_server_shared.models import Base, Job, QueueEntry
 from cl_server_shared.models.json_object import JsonObject
-from cl_server_shared.protocols import (
-    AsyncFileLike,
-    Broadcaster,
-    Clock,
+from cl_server_shared.presence.memory import MemoryWorkerRegistry
+from cl_server_shared.presence.none import NonePresence
+from cl_server_shared.process.clock import Clock, SystemClock
+from cl_server_shared.protocols.events import Broadcaster, Subscription
+from cl_server_shared.protocols.files import AsyncFileLike, JobStorage
+from cl_server_shared.protocols.jobs import (
     JobManagement,
     JobRecordLike,
     JobRecordUpdateLike,
     JobRepository,
-    JobStorage,
-    Presence,
-    Subscription,
-    WorkerRegistry,
 )
+from cl_server_shared.protocols.presence import Presence, WorkerRegistry
 
 # Settings
 

@@ -1,6 +1,6 @@
 """Rows as arrays: what is equal is given once, and no statement takes too much."""
 
-from cl_server_shared.jobs.arrays import in_arrays, portions
+from cl_server_shared.jobs.sql.arrays import in_arrays, portions
 
 
 def test_only_what_differs_becomes_an_array() -> None:

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from cl_server_shared.events.asyncapi import describe_as_text
 from cl_server_shared.events.payload import encode_event
 from cl_server_shared.models import JobEvent, JobStatus
-from tests.contract import at, contract_text, faults
-from tests.repositories import settings
+from tests.support.asyncapi_contract import at, contract_text, faults
+from tests.support.asyncapi_generator import describe_as_text
+from tests.support.repositories import settings
 
 _OBJECT: Final = TypeAdapter(dict[str, object])
 _EVENTS: Final = st.builds(
@@ -52,12 +52,12 @@ def faults_of_event(payload: object) -> list[str]:
 
 
 def test_the_shipped_document_is_the_one_that_the_models_make() -> None:
-    """If not: python -m cl_server_shared.events.asyncapi > .../events/asyncapi.json ."""
+    """If not: python -m tests.support.asyncapi_generator > .../events/asyncapi.json ."""
     assert contract_text() == describe_as_text()
 
 
 def test_the_module_prints_the_document() -> None:
-    command = [sys.executable, "-W", "error", "-m", "cl_server_shared.events.asyncapi"]
+    command = [sys.executable, "-W", "error", "-m", "tests.support.asyncapi_generator"]
     printed = subprocess.run(command, env={}, capture_output=True, check=True)
 
     assert (printed.stdout.decode("ascii"), printed.stderr) == (describe_as_text(), b"")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cl_server_shared.jobs.attempts import KEPT, logged_attempts, with_one_more
+from cl_server_shared.jobs.attempt_log import KEPT, logged_attempts, with_one_more
 from cl_server_shared.models import Attempt
 
 ATTEMPTS = st.builds(

@@ -10,7 +10,7 @@ from cl_server_shared.events.memory import MemoryBroadcaster
 from cl_server_shared.events.mqtt import MqttBroadcaster
 from cl_server_shared.events.none import NoneBroadcaster
 from cl_server_shared.models import JobEvent, JobStatus
-from tests.holdings import holdings
+from tests.support.open_resources import holdings
 
 
 def event(seq: int) -> JobEvent:

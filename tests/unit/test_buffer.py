@@ -8,7 +8,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 
-from cl_server_shared.events.buffer import EventBuffer
+from cl_server_shared.events.stream import EventBuffer
 from cl_server_shared.models import JobEvent, JobStatus
 
 pytestmark = pytest.mark.anyio

@@ -6,16 +6,15 @@ from dataclasses import dataclass, field
 import pytest
 
 from cl_server_shared.errors import InvalidJobError
-from cl_server_shared.jobs.checks import (
+from cl_server_shared.jobs.arguments import checked_task_types, checked_terms
+from cl_server_shared.jobs.job_state import Change
+from cl_server_shared.jobs.policy import JobPolicy
+from cl_server_shared.jobs.validation import (
     checked_change,
     checked_each,
     checked_record,
-    checked_task_types,
-    checked_terms,
+    checked_submission,
 )
-from cl_server_shared.jobs.lifecycle import Change
-from cl_server_shared.jobs.policy import JobPolicy
-from cl_server_shared.jobs.submission import checked_submission
 from cl_server_shared.models import JobRecord, JobRecordUpdate, JobStatus
 
 POLICY = JobPolicy(max_retries=3, json_max_bytes=100)

@@ -21,7 +21,7 @@ from cl_server_shared.config import (
     load_settings,
 )
 from cl_server_shared.errors import ConfigError
-from tests.processes import child
+from tests.support.processes import child
 
 
 @pytest.fixture(autouse=True)

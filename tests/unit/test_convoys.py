@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from cl_server_shared.files.convoys import share_way
-from cl_server_shared.files.threads import Checkpoint
+from cl_server_shared.files.worker_thread import Checkpoint
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,7 @@ from random import Random
 
 from cl_server_shared.files.hashing import Digest
 from cl_server_shared.files.sources import CHUNKS_KEPT
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
 _MB = 1 << 20
 

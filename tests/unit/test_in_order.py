@@ -16,8 +16,8 @@ from cl_server_shared.errors import ConfigError
 from cl_server_shared.events.in_order import InOrder
 from cl_server_shared.events.memory import MemoryBroadcaster
 from cl_server_shared.models import JobEvent, JobStatus
-from tests.processes import child
-from tests.waiting import wait_until
+from tests.support.processes import child
+from tests.support.waiting import wait_until
 
 _LONG_MS: Final = 60_000
 

@@ -5,10 +5,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from cl_server_shared.jobs import lifecycle
-from cl_server_shared.jobs.attempts import logged_attempts, with_one_more
-from cl_server_shared.jobs.lifecycle import (
+from cl_server_shared.jobs.attempt_log import logged_attempts, with_one_more
+from cl_server_shared.jobs.job_state import (
     FINAL,
-    NO_MESSAGE,
     Applied,
     Change,
     Decision,
@@ -17,9 +16,10 @@ from cl_server_shared.jobs.lifecycle import (
     Report,
     Unchanged,
 )
-from cl_server_shared.jobs.retry import RetryPolicy
+from cl_server_shared.jobs.lifecycle import NO_MESSAGE
+from cl_server_shared.jobs.policy import RetryPolicy
 from cl_server_shared.models import Attempt, JobStatus
-from tests.states import CHANGES, REPORTS, STATES
+from tests.support.lifecycle_strategies import CHANGES, REPORTS, STATES
 
 WAITING = JobState(
     status=JobStatus.queued,

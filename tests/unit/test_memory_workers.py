@@ -3,10 +3,10 @@
 import pytest
 
 from cl_server_shared.errors import ConfigError
-from cl_server_shared.events.memory_workers import MemoryPresence, MemoryWorkerRegistry
-from cl_server_shared.events.none import NonePresence, NoneWorkerRegistry
-from cl_server_shared.events.worker_payload import new_status
-from tests.repositories import NOON, SettableClock
+from cl_server_shared.presence.memory import MemoryPresence, MemoryWorkerRegistry
+from cl_server_shared.presence.none import NonePresence, NoneWorkerRegistry
+from cl_server_shared.presence.payload import new_status
+from tests.support.repositories import NOON, SettableClock
 
 
 def join(registry: MemoryWorkerRegistry, worker_id: str, started_ms: int = 1) -> MemoryPresence:

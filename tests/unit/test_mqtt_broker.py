@@ -7,7 +7,7 @@ from pydantic import SecretStr
 
 from cl_server_shared.errors import ConfigError
 from cl_server_shared.events.mqtt import MqttBroadcaster
-from cl_server_shared.events.mqtt_broker import Broker, Security
+from cl_server_shared.mqtt.broker import Broker, Security
 
 
 @pytest.fixture

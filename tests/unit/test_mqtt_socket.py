@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from cl_server_shared.events.mqtt_socket import GatheringSocket
-from tests.servers import free_address
-from tests.waiting import wait_until
+from cl_server_shared.mqtt.paho_client import GatheringSocket
+from tests.support.servers import free_address
+from tests.support.waiting import wait_until
 
 type Pair = tuple[GatheringSocket, socket.socket]
 

@@ -2,8 +2,8 @@
 
 import time
 
-from cl_server_shared.database.notifying import Notifier, next_pause
-from tests.waiting import wait_until
+from cl_server_shared.database.changes.notifier import Notifier, next_pause
+from tests.support.waiting import wait_until
 
 
 def test_only_a_crowd_of_changes_makes_the_pauses_longer() -> None:

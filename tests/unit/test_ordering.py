@@ -7,8 +7,7 @@ from typing import Final, NamedTuple, final
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cl_server_shared.events.ordering import JobOrder, order, position, release
-from cl_server_shared.events.resequencer import Resequencer
+from cl_server_shared.events.ordering import JobOrder, Resequencer, order, position, release
 from cl_server_shared.models import JobEvent, JobStatus
 
 _WAIT_MS: Final = 5

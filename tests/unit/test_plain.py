@@ -15,20 +15,21 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from cl_server_shared.errors import InvalidJobError
-from cl_server_shared.jobs.checks import checked_change
-from cl_server_shared.jobs.lifecycle import Change
-from cl_server_shared.jobs.plain import (
+from cl_server_shared.jobs.job_state import Change
+from cl_server_shared.jobs.policy import JobPolicy
+from cl_server_shared.jobs.validation import (
+    Submission,
+    checked_change,
+    checked_submission,
     is_percentage,
     is_plain_message,
     is_plain_name,
 )
-from cl_server_shared.jobs.policy import JobPolicy
-from cl_server_shared.jobs.submission import Submission, checked_submission
 from cl_server_shared.models import JobRecord, JobRecordUpdate, JobStatus
 from cl_server_shared.models.json_object import plain_json
 
 if TYPE_CHECKING:
-    from cl_server_shared.protocols import JobRecordLike, JobRecordUpdateLike
+    from cl_server_shared.protocols.jobs import JobRecordLike, JobRecordUpdateLike
 
 POLICY: Final = JobPolicy(json_max_bytes=60)
 

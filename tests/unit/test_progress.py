@@ -6,10 +6,10 @@ from itertools import pairwise
 
 import pytest
 
-from cl_server_shared.clock import SystemClock
-from cl_server_shared.jobs.progress import ProgressThrottle
-from tests.repositories import SettableClock
-from tests.waiting import wait_until
+from cl_server_shared.jobs.progress_throttle import ProgressThrottle
+from cl_server_shared.process.clock import SystemClock
+from tests.support.repositories import SettableClock
+from tests.support.waiting import wait_until
 
 
 class Written:

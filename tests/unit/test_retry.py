@@ -1,7 +1,7 @@
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cl_server_shared.jobs.retry import RetryPolicy
+from cl_server_shared.jobs.policy import RetryPolicy
 
 SECONDS = st.floats(0.001, 1e9)
 JITTER = st.floats(0, 1, exclude_max=True)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cl_server_shared.jobs.lifecycle import JobState
+from cl_server_shared.jobs.job_state import JobState
 from cl_server_shared.jobs.policy import JobPolicy
 from cl_server_shared.jobs.rows import (
     JobRow,
@@ -19,7 +19,7 @@ from cl_server_shared.jobs.rows import (
     record_of,
     state_of,
 )
-from cl_server_shared.jobs.submission import checked_submission
+from cl_server_shared.jobs.validation import checked_submission
 from cl_server_shared.models import JobEvent, JobRecord, JobStatus
 
 GOOD: Final = JobRow(

@@ -4,17 +4,17 @@ import math
 
 import pytest
 
-from cl_server_shared.events.standing import (
-    Standing,
+from cl_server_shared.models import WorkerStatus
+from cl_server_shared.presence.payload import Gone, Heard, NotAWorker
+from cl_server_shared.presence.presence_state import (
+    PresenceState,
     after_connecting,
     after_hearing,
     after_speaking,
     seconds_until_due,
 )
-from cl_server_shared.events.worker_payload import Gone, Heard, NotAWorker
-from cl_server_shared.models import WorkerStatus
 
-NEW = Standing("5", heartbeat_seconds=30)
+NEW = PresenceState("5", heartbeat_seconds=30)
 TOLD = after_speaking(NEW, 1, 100)
 
 

@@ -11,8 +11,10 @@ from typing import Protocol, cast
 import pytest
 
 from cl_server_shared.database import Statement, make_engine, upgrade
-from cl_server_shared.jobs import statements
 from cl_server_shared.jobs.rows import JobRow
+from cl_server_shared.jobs.sql import claims as sql_claims
+from cl_server_shared.jobs.sql import outbox as sql_outbox
+from cl_server_shared.jobs.sql import rows as sql_rows
 
 
 class _Request(Protocol):
@@ -100,7 +102,7 @@ def claim_of(number_of_types: int) -> dict[str, object]:
 def test_a_claim_probes_the_waiting_line_once_per_type(
     connection: sqlite3.Connection, number_of_types: int
 ) -> None:
-    plan = plan_of(connection, statements.CLAIM, claim_of(number_of_types))
+    plan = plan_of(connection, sql_claims.CLAIM, claim_of(number_of_types))
 
     assert searched(plan) == ["PRIMARY KEY", "PRIMARY KEY", "ix_jobs_waiting"]
     # What it scans is the list of types, and what it sorts are their heads.
@@ -111,7 +113,7 @@ def test_a_claim_probes_the_waiting_line_once_per_type(
 
 
 def test_a_claim_of_one_type_probes_its_line_alone(connection: sqlite3.Connection) -> None:
-    plan = plan_of(connection, statements.CLAIM_OF_TYPE, claim_of(0) | {"task_type": "t1"})
+    plan = plan_of(connection, sql_claims.CLAIM_OF_TYPE, claim_of(0) | {"task_type": "t1"})
 
     assert searched(plan) == ["PRIMARY KEY", "ix_jobs_waiting"]
     assert scanned_or_sorted(plan) == []
@@ -120,16 +122,16 @@ def test_a_claim_of_one_type_probes_its_line_alone(connection: sqlite3.Connectio
 @pytest.mark.parametrize(
     ("statement", "indexes"),
     [
-        (statements.DUE, ["ix_jobs_delayed", "ix_jobs_leased"]),
-        (statements.EXPIRED, ["ix_jobs_leased"]),
-        (statements.PROMOTE, ["ix_jobs_delayed"]),
-        (statements.FIRST_UNANNOUNCED, ["ix_jobs_unannounced"]),
-        (statements.ADOPT, ["PRIMARY KEY", "ix_jobs_unannounced"]),
-        (statements.READ, ["ix_jobs_job_id"]),
-        (statements.DELETE, ["ix_jobs_job_id"]),
-        (statements.store(("status", "output"), is_marked=True), ["PRIMARY KEY"]),
-        (statements.store(("status",), is_marked=True, is_takeover=True), ["PRIMARY KEY"]),
-        (statements.store(("progress",), is_marked=False), ["PRIMARY KEY"]),
+        (sql_claims.DUE, ["ix_jobs_delayed", "ix_jobs_leased"]),
+        (sql_claims.EXPIRED, ["ix_jobs_leased"]),
+        (sql_claims.PROMOTE, ["ix_jobs_delayed"]),
+        (sql_outbox.FIRST_UNANNOUNCED, ["ix_jobs_unannounced"]),
+        (sql_outbox.ADOPT, ["PRIMARY KEY", "ix_jobs_unannounced"]),
+        (sql_rows.READ, ["ix_jobs_job_id"]),
+        (sql_rows.DELETE, ["ix_jobs_job_id"]),
+        (sql_rows.store(("status", "output"), is_marked=True), ["PRIMARY KEY"]),
+        (sql_rows.store(("status",), is_marked=True, is_takeover=True), ["PRIMARY KEY"]),
+        (sql_rows.store(("progress",), is_marked=False), ["PRIMARY KEY"]),
     ],
     ids=_name_of,
 )
@@ -144,7 +146,7 @@ def test_a_statement_finds_its_rows_through_an_index_of_few(
 
 def test_renewing_leases_reads_leased_or_named_jobs_only(connection: sqlite3.Connection) -> None:
     claims = json.dumps({"job401": 1})
-    plan = plan_of(connection, statements.RENEW, {"claims": claims, "lease_expires_at": 9})
+    plan = plan_of(connection, sql_claims.RENEW, {"claims": claims, "lease_expires_at": 9})
 
     assert searched(plan) in (["ix_jobs_job_id"], ["ix_jobs_leased"])
     assert {step.split(" VIRTUAL")[0] for step in scanned_or_sorted(plan)} == {"SCAN claims"}
@@ -154,21 +156,21 @@ def test_recording_what_was_announced_reads_the_named_jobs_only(
     connection: sqlite3.Connection,
 ) -> None:
     announced = json.dumps([["job7", 7, 1], ["job207", 207, 1]])
-    plan = plan_of(connection, statements.RECORD_ANNOUNCED, {"announced": announced})
+    plan = plan_of(connection, sql_outbox.RECORD_ANNOUNCED, {"announced": announced})
 
     assert searched(plan) == ["PRIMARY KEY", "ix_jobs_job_id"]
     assert {step.split(" VIRTUAL")[0] for step in scanned_or_sorted(plan)} == {"SCAN announced"}
 
 
 def test_waiting_for_jobs_reads_those_jobs_only(connection: sqlite3.Connection) -> None:
-    plan = plan_of(connection, statements.MARKS, {"names": json.dumps(["job1", "job2"])})
+    plan = plan_of(connection, sql_rows.VERSIONS, {"names": json.dumps(["job1", "job2"])})
 
     assert searched(plan) == ["ix_jobs_job_id"]
     assert {step.split(" VIRTUAL")[0] for step in scanned_or_sorted(plan)} == {"SCAN names"}
 
 
 def test_waiting_for_work_probes_small_indexes_only(connection: sqlite3.Connection) -> None:
-    plan = plan_of(connection, statements.WORK, {"names": json.dumps(["t1", "t2"])})
+    plan = plan_of(connection, sql_claims.WORK, {"names": json.dumps(["t1", "t2"])})
 
     assert sorted(searched(plan)) == ["ix_jobs_delayed", "ix_jobs_leased", "ix_jobs_waiting"]
     assert {step.split(" VIRTUAL")[0] for step in scanned_or_sorted(plan)} == {"SCAN names"}
@@ -184,9 +186,9 @@ def test_a_claim_takes_the_first_of_the_line(connection: sqlite3.Connection) -> 
         ).fetchall(),
     )
     values = {**claim_of(0), "task_types": json.dumps(["t5", "t1"])}
-    sql = statements.CLAIM.compiled(make_engine("sqlite://").dialect).text
+    sql = sql_claims.CLAIM.compiled(make_engine("sqlite://").dialect).text
 
-    claimed = _rows(connection, sql, statements.CLAIM, values)
+    claimed = _rows(connection, sql, sql_claims.CLAIM, values)
 
     place = JobRow._fields.index("job_id")
     assert [row[place] for row in claimed] == list(in_line[0])

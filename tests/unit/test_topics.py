@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from paho.mqtt.client import topic_matches_sub
 
 from cl_server_shared.errors import ConfigError
-from cl_server_shared.events.topics import is_match, topic_filter, topic_level, topic_name
+from cl_server_shared.mqtt.topics import is_match, topic_filter, topic_level, topic_name
 
 _LEVELS: Final = st.lists(st.sampled_from(["", "a", "b", "$s"]), min_size=1, max_size=4)
 _TOPICS: Final = _LEVELS.map("/".join).filter(bool)

@@ -12,8 +12,8 @@ import anyio.to_thread
 import pytest
 import trio
 
-from cl_server_shared.waking import LoopWaker
-from tests.processes import child
+from cl_server_shared.process.loop_waker import LoopWaker
+from tests.support.processes import child
 
 
 @pytest.mark.anyio

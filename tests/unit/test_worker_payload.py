@@ -7,17 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cl_server_shared.errors import ConfigError
-from cl_server_shared.events.delivery import Delivery
-from cl_server_shared.events.worker_payload import (
+from cl_server_shared.models import WorkerStatus
+from cl_server_shared.mqtt.messages import IncomingMessage
+from cl_server_shared.presence.payload import (
     SESSION,
     Gone,
     NotAWorker,
     encode_status,
     new_status,
-    read_delivery,
+    read_status,
     worker_topic,
 )
-from cl_server_shared.models import WorkerStatus
 
 _TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 _LEVELS = st.text(
@@ -35,7 +35,7 @@ _SEED = {"id": "w", "worker_id": "w", "capabilities": ["resize"], "idle_count": 
 
 
 def read(payload: bytes, topic: str = "workers/w") -> object:
-    return read_delivery(Delivery(topic, payload))
+    return read_status(IncomingMessage(topic, payload))
 
 
 def seed(**changed: object) -> bytes:
@@ -98,7 +98,7 @@ def test_whatever_the_bytes_are_reading_them_is_no_error(topic: str, payload: by
 
 def test_an_empty_message_is_a_goodbye_of_the_session_that_it_names() -> None:
     assert read(b"") == Gone(None)
-    assert read_delivery(Delivery("workers/w", b"", properties={SESSION: "s"})) == Gone("s")
+    assert read_status(IncomingMessage("workers/w", b"", properties={SESSION: "s"})) == Gone("s")
 
 
 @given(st.integers(0, 2**47), st.integers(0, 2**47))

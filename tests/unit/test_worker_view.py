@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cl_server_shared.events.worker_payload import Gone, Heard, NotAWorker
-from cl_server_shared.events.worker_view import (
-    WorkerView,
+from cl_server_shared.models import WorkerStatus
+from cl_server_shared.presence.payload import Gone, Heard, NotAWorker
+from cl_server_shared.presence.registry_state import (
+    RegistryState,
     after_hearing,
     idle_by_capability,
     present_workers,
 )
-from cl_server_shared.models import WorkerStatus
 
-NONE = WorkerView(forget_after_ms=90)
+NONE = RegistryState(forget_after_ms=90)
 
 
 def status(
@@ -31,12 +31,12 @@ def status(
 
 
 def hear(
-    view: WorkerView, heard: Heard, now_ms: int = 1000, *, is_retained: bool = False
-) -> WorkerView:
+    view: RegistryState, heard: Heard, now_ms: int = 1000, *, is_retained: bool = False
+) -> RegistryState:
     return after_hearing(view, "w", heard, now_ms, is_retained=is_retained)
 
 
-def sessions(view: WorkerView, now_ms: int = 1000) -> list[str]:
+def sessions(view: RegistryState, now_ms: int = 1000) -> list[str]:
     return [each.session for each in present_workers(view, now_ms)]
 
 
@@ -96,7 +96,7 @@ def test_nonsense_changes_nothing() -> None:
 
 
 def test_the_forgotten_take_no_memory() -> None:
-    def add(view: WorkerView, number: int) -> WorkerView:
+    def add(view: RegistryState, number: int) -> RegistryState:
         return after_hearing(view, f"w{number}", status(f"w{number}"), number, is_retained=False)
 
     view = reduce(add, range(1000), NONE)

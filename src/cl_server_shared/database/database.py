@@ -12,25 +12,28 @@ from weakref import WeakKeyDictionary, finalize, ref
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.pool import SingletonThreadPool, StaticPool
-
-from cl_server_shared.database.change_sources import ChangeSource, source_for
-from cl_server_shared.database.connections import (
-    Connections,
-    connections_for,
-    living,
+from sqlalchemy.pool import (
+    SingletonThreadPool,
+    StaticPool,
 )
-from cl_server_shared.database.line import Write
-from cl_server_shared.database.notifying import NOTIFY, Notifier
-from cl_server_shared.database.options import DatabaseOptions
-from cl_server_shared.database.schema import require_schema
-from cl_server_shared.database.sqlite import is_in_transaction, is_locked
-from cl_server_shared.database.statement import Row, Statement, Values
-from cl_server_shared.database.transaction import Transaction, run
-from cl_server_shared.database.watching import DatabaseWatch, Waiter
-from cl_server_shared.database.write_queue import WriteQueue
+
+from cl_server_shared.database.changes.notifier import NOTIFY, Notifier
+from cl_server_shared.database.changes.sources import ChangeSource, source_for
+from cl_server_shared.database.changes.watcher import ChangeSubscription, ChangeWatcher
+from cl_server_shared.database.connections import Connections
+from cl_server_shared.database.engine import DatabaseOptions, require_engine
+from cl_server_shared.database.group_commit import GroupCommit, Write
+from cl_server_shared.database.migration import require_schema
+from cl_server_shared.database.private_connections import PrivateConnections
+from cl_server_shared.database.shared_connection import SharedConnection
+from cl_server_shared.database.sqlite import (
+    is_in_transaction,
+    is_locked,
+)
+from cl_server_shared.database.statement import Row, Statement, Values, run
+from cl_server_shared.database.transaction import Transaction
 from cl_server_shared.errors import DatabaseError
-from cl_server_shared.forking import renew_after_fork
+from cl_server_shared.process.fork import renew_after_fork
 
 type Execute = Callable[[Statement, Values], Sequence[Row]]
 """Runs one statement with its values; returns its rows, empty ones where it only changes some."""
@@ -64,7 +67,7 @@ class Database:
         self._engine = ref(engine)  # the registry below must not keep its own keys alive
         self._options = options
         self._inherited: list[Connections] = []
-        self._watch: Final = DatabaseWatch(self.look, self._make_source)
+        self._watch: Final = ChangeWatcher(self.look, self._make_source)
         self._notifier: Final = (
             Notifier(self._notify) if engine.dialect.name == "postgresql" else None
         )
@@ -178,23 +181,26 @@ class Database:
         except sqlite3.OperationalError as error:
             if not is_locked(error):
                 raise
-        return connections.patiently(partial(run, self.dialect, connection, statement, values))
+        return connections.retry_while_locked(
+            partial(run, self.dialect, connection, statement, values)
+        )
 
-    def watch(self, waiter: Waiter) -> None:
+    def watch(self, waiter: ChangeSubscription) -> None:
         """Wake *waiter* when what it waits for may have changed; harmless when repeated.
 
         Raises:
             DatabaseError: only the caller's thread can reach this database.
         """
         if self.is_bound_to_thread:
+            url = require_engine(self._engine).url
             raise DatabaseError(
-                f"{living(self._engine).url!r} cannot be waited on: no other thread can reach it "
-                "to change it meanwhile; use a file, or create_engine(url, poolclass=StaticPool, "
+                f"{url!r} cannot be waited on: no other thread can reach it to change it; "
+                "use a file, or create_engine(url, poolclass=StaticPool, "
                 "connect_args={'check_same_thread': False})"
             )
         self._watch.add(waiter)
 
-    def unwatch(self, waiter: Waiter) -> None:
+    def unwatch(self, waiter: ChangeSubscription) -> None:
         """Let *waiter* be; harmless when repeated."""
         self._watch.discard(waiter)
 
@@ -207,7 +213,7 @@ class Database:
         self.look(NOTIFY, {})
 
     def _make_source(self) -> ChangeSource:
-        return source_for(living(self._engine), self._connections)
+        return source_for(require_engine(self._engine), self._connections)
 
     def execute_on(
         self, connection: Connection, statement: Statement, values: Values
@@ -272,7 +278,7 @@ class Database:
         finalize(engine, _end_own, self._watch, self._notifier, os.getpid())
         is_sqlite = self.dialect.name == "sqlite"
         self._writes = (
-            WriteQueue(
+            GroupCommit(
                 self._execute_alone, self._execute_together, self._options.lock_timeout_seconds
             )
             if is_sqlite and self.has_private_connections
@@ -292,7 +298,7 @@ class Database:
             return
         with self._preparing, self._errors_as_ours("prepare the schema"):
             if not self._prepared:
-                require_schema(living(self._engine), may_upgrade=self._options.may_upgrade)
+                require_schema(require_engine(self._engine), may_upgrade=self._options.may_upgrade)
                 self._prepared = True
 
     def after_fork(self) -> None:
@@ -320,7 +326,7 @@ class Database:
         self._connections.close()
 
 
-def _end_own(watch: DatabaseWatch, notifier: Notifier | None, owner_pid: int) -> None:
+def _end_own(watch: ChangeWatcher, notifier: Notifier | None, owner_pid: int) -> None:
     """End the waits, and let nobody miss the last changes."""
     if owner_pid != os.getpid():
         return
@@ -359,3 +365,10 @@ def database_of(engine: Engine, options: DatabaseOptions) -> Database:
         if found is None:
             found = _DATABASES[engine] = Database(engine, options)
         return found
+
+
+def connections_for(engine: Engine, options: DatabaseOptions) -> Connections:
+    """Choose how this engine's connections can be used."""
+    if isinstance(engine.pool, StaticPool | SingletonThreadPool):
+        return SharedConnection(engine)
+    return PrivateConnections(engine, options)

@@ -1,12 +1,48 @@
 """Engines and sessions from a database URL."""
 
+from dataclasses import dataclass
+from typing import Literal
+from weakref import ref
+
 from sqlalchemy import URL, Engine, create_engine, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.orm import Session, sessionmaker
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import (
+    PoolProxiedConnection,
+    StaticPool,
+)
 
-from cl_server_shared.database.options import PostgresOptions
 from cl_server_shared.errors import DatabaseError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatabaseOptions:
+    """How the library uses a database; see the settings of the same names."""
+
+    may_upgrade: bool = True
+    sqlite_wal: bool = True
+    sqlite_synchronous: Literal["OFF", "NORMAL", "FULL"] = "NORMAL"
+    lock_timeout_seconds: float = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresOptions:
+    """How a PostgreSQL is used.
+
+    Args:
+        pool_size: how many connections a process holds at most, 1 or more.
+        lock_timeout_seconds: how long a statement waits for a row's lock, 0: for ever.
+        statement_timeout_seconds: how long a statement may take, 0: for ever.
+        has_transaction_pooling: whether each transaction may run on another server connection
+            (PgBouncer's `pool_mode = transaction`): then no statement is prepared, since the next
+            connection would not know it, and no timeout is set, since it would stay there.
+    """
+
+    pool_size: int = 15
+    lock_timeout_seconds: float = 0
+    statement_timeout_seconds: float = 0
+    has_transaction_pooling: bool = False
 
 
 def make_engine(url: str, postgres: PostgresOptions | None = None) -> Engine:
@@ -70,3 +106,38 @@ def _connect_arguments(url: URL, postgres: PostgresOptions) -> dict[str, object]
 def make_session_factory(engine: Engine) -> sessionmaker[Session]:
     """Build sessions that leave loaded rows readable after a commit."""
     return sessionmaker(bind=engine, expire_on_commit=False)
+
+
+def open_unpooled(engine: Engine) -> DBAPIConnection:
+    """Open a connection in autocommit mode that is none of the pool's, nor counted by it.
+
+    It is made as the pool makes its own, with the engine's events and arguments.
+    """
+    lent = engine.pool.recreate().connect()
+    connection = driver_connection(lent)
+    lent.detach()
+    engine.dialect.set_isolation_level(connection, "AUTOCOMMIT")
+    return connection
+
+
+def require_engine(engine: ref[Engine]) -> Engine:
+    """Return the engine, which only its owner keeps alive.
+
+    Raises:
+        DatabaseError: its owner let it go.
+    """
+    found = engine()
+    if found is None:
+        raise DatabaseError("the engine of this repository is gone: keep a reference to it")
+    return found
+
+
+def driver_connection(lent: PoolProxiedConnection) -> DBAPIConnection:
+    """Return the connection of the driver under one that the pool lent.
+
+    Raises:
+        DatabaseError: the pool lent none.
+    """
+    if lent.dbapi_connection is None:
+        raise DatabaseError("the engine's pool lent no connection")
+    return lent.dbapi_connection

@@ -11,47 +11,27 @@ from sqlalchemy import (
     BigInteger,
     Column,
     ColumnElement,
-    Connection,
-    Engine,
     Index,
     MetaData,
     String,
     Table,
     Text,
     and_,
-    func,
-    insert,
-    inspect,
     literal_column,
-    select,
     text,
-    update,
 )
-from sqlalchemy.schema import CreateColumn
 
-from cl_server_shared.clock import SystemClock
-from cl_server_shared.errors import SchemaError
 from cl_server_shared.models import Base
-from cl_server_shared.protocols import Clock
-
-ABANDONED_LEASE_MS: Final = 3_600_000
-"""How long a job that older code left `processing` may still be finished by it: one hour."""
 
 QUEUED: Final[ColumnElement[str]] = literal_column("'queued'", String())
 PROCESSING: Final[ColumnElement[str]] = literal_column("'processing'", String())
-# Literals, not parameters: a planner uses a partial index only where it can prove that the
-# statement's condition implies the index's (https://www.sqlite.org/partialindex.html, section 3).
 
-_LOCK_TIMEOUT_MS: Final = 60_000
-SCHEMA_VERSION: Final = 1
-"""Raised when older versions of this library could no longer work on the tables."""
-
-_MAPPED = Base.metadata.tables["jobs"]
-_QUEUE_ENTRIES = Base.metadata.tables["queue_entries"]
+MAPPED_JOBS = Base.metadata.tables["jobs"]
+QUEUE_ENTRIES = Base.metadata.tables["queue_entries"]
 
 
 def _jobs_table() -> Table:
-    jobs = _MAPPED.to_metadata(MetaData())
+    jobs = MAPPED_JOBS.to_metadata(MetaData())
     for column in (
         Column("available_at", BigInteger),
         Column("claim_number", BigInteger, nullable=False, server_default=text("0")),
@@ -70,10 +50,10 @@ def _jobs_table() -> Table:
 JOBS: Final = _jobs_table()
 """`jobs` with the columns of the mapped `Job` and the repository's own."""
 
-_VERSION: Final = Table(
+VERSION_TABLE: Final = Table(
     "cl_server_shared_schema", MetaData(), Column("version", BigInteger, primary_key=True)
 )
-_OWN_COLUMNS: Final = tuple(c for c in JOBS.columns if c.name not in _MAPPED.columns)
+OWN_COLUMNS: Final = tuple(c for c in JOBS.columns if c.name not in MAPPED_JOBS.columns)
 
 _waiting = and_(JOBS.c.status == QUEUED, JOBS.c.available_at.is_(None))
 _delayed = and_(JOBS.c.status == QUEUED, JOBS.c.available_at.is_not(None))
@@ -82,7 +62,7 @@ _leased = and_(JOBS.c.status == PROCESSING, JOBS.c.lease_expires_at.is_not(None)
 
 # The status stands in each index too: without statistics SQLite would rather use a service's own
 # index on the status alone, and look at every waiting job.
-_OWN_INDEXES: Final = (
+OWN_INDEXES: Final = (
     Index(
         "ix_jobs_waiting",
         JOBS.c.task_type,
@@ -112,123 +92,3 @@ _OWN_INDEXES: Final = (
         postgresql_where=_unannounced,
     ),
 )
-
-
-def upgrade(engine: Engine, clock: Clock | None = None) -> None:
-    """Make or complete the tables; safe to repeat, also by several processes at once.
-
-    A new database gets `jobs` and `queue_entries`; one of the original library's shape gets the
-    repository's columns and indexes, every row as it was. Jobs that older code left `processing`
-    with a start time get a lease of one hour: if nobody finishes them by then, they run again.
-
-    Raises:
-        SchemaError: a newer version of this library has changed the tables.
-    """
-    with engine.connect() as connection:
-        _lock(connection)
-        _stamp(connection)
-        Base.metadata.create_all(connection, tables=[_MAPPED, _QUEUE_ENTRIES])
-        missing = _missing_columns(connection)
-        for column in missing:
-            _add_column(connection, column)
-        if any(column.name == "lease_expires_at" for column in missing):
-            _lease_abandoned_jobs(connection, clock or SystemClock())
-        for index in _OWN_INDEXES:
-            index.create(connection, checkfirst=True)
-        connection.commit()
-
-
-def include_object(
-    _item: object, name: str | None, kind: str, reflected: object, _counterpart: object
-) -> bool:
-    """Tell Alembic's autogenerate to leave what only the repository knows alone.
-
-    For a service's `context.configure(..., include_object=include_object)`; its form is that of
-    https://alembic.sqlalchemy.org/en/latest/api/runtime.html, `EnvironmentContext.configure`.
-    """
-    own = {
-        "table": {_VERSION.name},
-        "column": {column.name for column in _OWN_COLUMNS},
-        "index": {index.name for index in _OWN_INDEXES},
-    }
-    return not (reflected and name in own.get(kind, ()))
-
-
-def require_schema(engine: Engine, *, may_upgrade: bool) -> None:
-    """Make sure that the repository's statements will find their columns.
-
-    Raises:
-        SchemaError: something is missing and *may_upgrade* is False, or a migration tool owns this
-            database and has not made `jobs` yet, or the tables are newer than this library.
-    """
-    with engine.connect() as connection:
-        _require_not_newer(connection)
-        lacking = _lacking(connection)
-        migrated_elsewhere = inspect(connection).has_table("alembic_version")
-    if not lacking:
-        return
-    owned = lacking == "the table jobs" and migrated_elsewhere
-    if owned or not may_upgrade:
-        raise SchemaError(
-            f"the database {engine.url!r} lacks {lacking}: run the service's own migrations first, "
-            "then cl_server_shared.database.upgrade(engine)"
-        )
-    upgrade(engine)
-
-
-def _lacking(connection: Connection) -> str:
-    inspector = inspect(connection)
-    if not inspector.has_table(JOBS.name):
-        return "the table jobs"
-    columns = {column["name"] for column in inspector.get_columns(JOBS.name)}
-    indexes = {index["name"] for index in inspector.get_indexes(JOBS.name)}
-    wanted = [(column.name, columns) for column in _OWN_COLUMNS]
-    wanted += [(str(index.name), indexes) for index in _OWN_INDEXES]
-    names = [name for name, present in wanted if name not in present]
-    return f"{', '.join(names)} of the table jobs" if names else ""
-
-
-def _require_not_newer(connection: Connection) -> None:
-    if not inspect(connection).has_table(_VERSION.name):
-        return
-    version = connection.scalar(select(func.max(_VERSION.c.version)))
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise SchemaError(
-            f"the tables of {connection.engine.url!r} have version {version}, and this library "
-            f"knows {SCHEMA_VERSION}: install the newer cl-server-shared that changed them"
-        )
-
-
-def _stamp(connection: Connection) -> None:
-    _require_not_newer(connection)
-    _VERSION.create(connection, checkfirst=True)
-    if connection.scalar(select(func.max(_VERSION.c.version))) is None:
-        connection.execute(insert(_VERSION).values(version=SCHEMA_VERSION))
-
-
-def _lock(connection: Connection) -> None:
-    """Let one process upgrade at a time; the lock ends with the transaction."""
-    if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(f"PRAGMA busy_timeout={_LOCK_TIMEOUT_MS}")
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-    else:
-        # An index of millions of rows takes its time, and other processes wait for it here.
-        connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
-        connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
-        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('cl_server_shared'))"))
-
-
-def _missing_columns(connection: Connection) -> list[Column[object]]:
-    present = {column["name"] for column in inspect(connection).get_columns(JOBS.name)}
-    return [column for column in _OWN_COLUMNS if column.name not in present]
-
-
-def _add_column(connection: Connection, column: Column[object]) -> None:
-    definition = str(CreateColumn(column).compile(dialect=connection.dialect))
-    connection.exec_driver_sql(f"ALTER TABLE {JOBS.name} ADD COLUMN {definition}")
-
-
-def _lease_abandoned_jobs(connection: Connection, clock: Clock) -> None:
-    abandoned = and_(JOBS.c.status == PROCESSING, JOBS.c.started_at.is_not(None))
-    lease = clock.now_ms() + ABANDONED_LEASE_MS
-    connection.execute(update(JOBS).where(abandoned).values(lease_expires_at=lease))

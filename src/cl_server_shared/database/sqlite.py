@@ -7,11 +7,11 @@ from typing import Final, cast
 
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
-from cl_server_shared.database.options import DatabaseOptions
+from cl_server_shared.database.engine import DatabaseOptions
 
 _PRIMARY_CODE: Final = 0xFF  # https://www.sqlite.org/rescode.html#primary_result_codes
 # While it waits for a lock, SQLite looks after 1, 2, 5, 10 ... 100 ms: who has waited long looks
-# seldom, and others overtake. So its wait is ended early and begun anew (`patiently`).
+# seldom, and others overtake. So its wait is ended early and begun anew (`retry_while_locked`).
 _LONGEST_PAUSE_MS: Final = 4
 
 
@@ -27,7 +27,7 @@ def is_in_transaction(connection: DBAPIConnection) -> bool:
     return isinstance(connection, sqlite3.Connection) and connection.in_transaction
 
 
-def patiently[T](act: Callable[[], T], within_seconds: float) -> T:
+def retry_while_locked[T](act: Callable[[], T], within_seconds: float) -> T:
     """Do *act*, again and again while another process holds SQLite's lock.
 
     Raises:

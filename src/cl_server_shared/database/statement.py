@@ -1,10 +1,11 @@
 """SQL text made once per dialect from SQLAlchemy Core, and bound without it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
-from typing import NamedTuple, final
+from typing import Final, NamedTuple, final
 
 from sqlalchemy import ClauseElement, Dialect, UpdateBase
+from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.sql.compiler import SQLCompiler
 
 type Values = Mapping[str, object]
@@ -72,3 +73,23 @@ def _arranging(names: list[str] | None) -> Callable[[Values], tuple[object, ...]
     if len(names) > 1:
         return itemgetter(*names)  # for twenty names a third of a comprehension's time
     return lambda values: tuple([values[name] for name in names])
+
+
+_CHANGED: Final[tuple[Row, ...]] = ((),)
+
+
+def run(
+    dialect: Dialect, connection: DBAPIConnection, statement: Statement, values: Values
+) -> Sequence[Row]:
+    """Run *statement* on a driver's connection; return its rows.
+
+    Of one that only changes rows, and gives none, return an empty row for each that it changed:
+    SQLite collects what is RETURNING in a table of its own first.
+    """
+    compiled = statement.compiled(dialect)
+    cursor = connection.cursor()
+    try:
+        cursor.execute(compiled.text, compiled.arrange(values))
+        return cursor.fetchall() if compiled.gives_rows else _CHANGED * cursor.rowcount
+    finally:
+        cursor.close()  # one that is left open keeps SQLite's lock, even on a closed connection

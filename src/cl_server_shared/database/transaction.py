@@ -7,9 +7,7 @@ from sqlalchemy import Dialect
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from cl_server_shared.database.connections import Connections
-from cl_server_shared.database.statement import Row, Statement, Values
-
-_CHANGED: Final[tuple[Row, ...]] = ((),)
+from cl_server_shared.database.statement import Row, Statement, Values, run
 
 
 @final
@@ -51,20 +49,3 @@ class Transaction:
             return True
         self._connections.undo(self._connection)
         return False
-
-
-def run(
-    dialect: Dialect, connection: DBAPIConnection, statement: Statement, values: Values
-) -> Sequence[Row]:
-    """Run *statement* on a driver's connection; return its rows.
-
-    Of one that only changes rows, and gives none, return an empty row for each that it changed:
-    SQLite collects what is RETURNING in a table of its own first.
-    """
-    compiled = statement.compiled(dialect)
-    cursor = connection.cursor()
-    try:
-        cursor.execute(compiled.text, compiled.arrange(values))
-        return cursor.fetchall() if compiled.gives_rows else _CHANGED * cursor.rowcount
-    finally:
-        cursor.close()  # one that is left open keeps SQLite's lock, even on a closed connection

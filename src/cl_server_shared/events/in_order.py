@@ -11,9 +11,9 @@ from types import TracebackType
 from typing import Final, Self, final
 
 from cl_server_shared.errors import ConfigError
-from cl_server_shared.events.resequencer import Resequencer
-from cl_server_shared.forking import renew_after_fork
+from cl_server_shared.events.ordering import Resequencer
 from cl_server_shared.models import JobEvent
+from cl_server_shared.process.fork import renew_after_fork
 
 _LOG: Final = logging.getLogger(__name__)
 

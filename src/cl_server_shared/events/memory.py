@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Final, final, override
 
 from cl_server_shared.errors import ClServerError
-from cl_server_shared.events.subscriptions import Subscriptions
-from cl_server_shared.events.topics import is_match, topic_filter, topic_name
 from cl_server_shared.models import JobEvent
-from cl_server_shared.protocols import Broadcaster, Subscription
+from cl_server_shared.mqtt.subscriptions import Subscriptions
+from cl_server_shared.mqtt.topics import is_match, topic_filter, topic_name
+from cl_server_shared.protocols.events import Broadcaster, Subscription
 
 _LOG: Final = logging.getLogger(__name__)
 

@@ -8,14 +8,14 @@ from functools import partial
 from typing import Final, final, override
 
 from cl_server_shared.errors import ClServerError
-from cl_server_shared.events.delivery import Delivery
-from cl_server_shared.events.mqtt_broker import Broker, Security
-from cl_server_shared.events.mqtt_connection import Connection
 from cl_server_shared.events.payload import decode_event, encode_event
-from cl_server_shared.events.ranges import require_range
-from cl_server_shared.events.topics import topic_filter, topic_name
 from cl_server_shared.models import JobEvent
-from cl_server_shared.protocols import ConfirmingBroadcaster, Subscription
+from cl_server_shared.models.validation import require_range
+from cl_server_shared.mqtt.broker import Broker, Security
+from cl_server_shared.mqtt.connection import Connection
+from cl_server_shared.mqtt.messages import IncomingMessage
+from cl_server_shared.mqtt.topics import topic_filter, topic_name
+from cl_server_shared.protocols.events import ConfirmingBroadcaster, Subscription
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ class _EventReader:
     callback: Callable[[JobEvent], object]
     has_warned: bool = False
 
-    def __call__(self, delivery: Delivery) -> None:
+    def __call__(self, delivery: IncomingMessage) -> None:
         event = decode_event(delivery.payload)
         if isinstance(event, JobEvent):
             self.callback(event)

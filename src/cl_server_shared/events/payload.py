@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field
 
 from cl_server_shared.models import JobEvent, JobStatus
+from cl_server_shared.models.validation import reasons
 
 
 @final
@@ -87,12 +88,4 @@ def decode_event(payload: bytes) -> JobEvent | NotAnEvent:
     try:
         return EventPayload.model_validate_json(payload).as_event()
     except ValidationError as error:
-        return NotAnEvent(reason_of(error))
-
-
-def reason_of(error: ValidationError) -> str:
-    """Say which keys are wrong; the values stay out, they may be long or private."""
-    return "; ".join(
-        f"{'.'.join(map(str, fault['loc'])) or 'payload'}: {fault['msg']}"
-        for fault in error.errors(include_url=False, include_context=False, include_input=False)
-    )
+        return NotAnEvent(reasons(error, "payload"))

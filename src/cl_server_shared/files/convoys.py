@@ -17,7 +17,7 @@ from typing import Final, final
 from anyio import CancelScope, Event, current_effective_deadline, get_cancelled_exc_class
 from anyio.lowlevel import RunVar, checkpoint
 
-from cl_server_shared.files.threads import Checkpoint, run_in_thread
+from cl_server_shared.files.worker_thread import Checkpoint, run_in_thread
 
 _SHARED_BY: Final = 64
 _LONG_SECONDS: Final = 0.005

@@ -21,7 +21,7 @@ from cl_server_shared.files.sources import (
     reader_of,
 )
 from cl_server_shared.files.staging import StagedFile, Target
-from cl_server_shared.files.threads import Checkpoint, run_in_thread
+from cl_server_shared.files.worker_thread import Checkpoint, run_in_thread
 
 # The first read of a stream of unknown kind may turn out to block the loop: it asks for little.
 _FIRST_BYTES: Final = 4096

@@ -6,26 +6,21 @@ at once, readers see the old file or the new one.
 
 import errno
 import os
+import sys
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self, final
+from typing import Final, Self, final
 
 from cl_server_shared.files.checksums import record
-from cl_server_shared.files.folders import (
-    is_stored,
-    opened_folder,
-    opened_job,
-    sync_folders,
-)
+from cl_server_shared.files.folders import is_stored, opened_folder, opened_job, sync_folders
 from cl_server_shared.files.hashing import Digest
 from cl_server_shared.files.paths import JobPath
 from cl_server_shared.files.sources import Chunk
 from cl_server_shared.files.temporary import new_temporary, remove_temporary, sweep
-from cl_server_shared.files.threads import Checkpoint
-from cl_server_shared.files.writing import start_write_back, write_all
+from cl_server_shared.files.worker_thread import Checkpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,3 +162,21 @@ class StagedFile:
             hint = "the job was removed meanwhile" if target.mkdirs else "save with mkdirs=True"
             message = f"the folder of '{target.path}' is absent: {hint}"
             raise FileNotFoundError(errno.ENOENT, message) from error
+
+
+_WORTH_STARTING_BYTES: Final = 256 * 1024
+
+
+def write_all(descriptor: int, chunk: Chunk) -> None:
+    """Write a chunk where the file stands, in as many steps as the system needs."""
+    rest = memoryview(chunk)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def start_write_back(descriptor: int, start: int, size_bytes: int) -> None:
+    """Let the disk begin with a large chunk while the next is hashed; it may as well be ignored."""
+    if sys.platform == "linux" and size_bytes >= _WORTH_STARTING_BYTES:
+        # Linux begins to write what is dirty there, and keeps in memory what is being written.
+        with suppress(OSError):
+            os.posix_fadvise(descriptor, start, size_bytes, os.POSIX_FADV_DONTNEED)

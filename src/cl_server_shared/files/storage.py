@@ -9,7 +9,6 @@ from typing import BinaryIO, Final, override
 
 from anyio import wrap_file
 
-from cl_server_shared.files.contents import job_folders, remove_job, stored_files
 from cl_server_shared.files.folders import (
     open_regular,
     opened_folder,
@@ -17,13 +16,14 @@ from cl_server_shared.files.folders import (
     opened_parent,
     refuse_link,
 )
+from cl_server_shared.files.job_folder import job_folders, remove_job, stored_files
 from cl_server_shared.files.paths import JobPath, checked_file_path, checked_path
 from cl_server_shared.files.saving import save_file
 from cl_server_shared.files.staging import Target
-from cl_server_shared.files.threads import Checkpoint, run_in_thread
 from cl_server_shared.files.verification import verified_job, verified_store
+from cl_server_shared.files.worker_thread import Checkpoint, run_in_thread
 from cl_server_shared.models import FileReport, SavedJobFile
-from cl_server_shared.protocols import AsyncFileLike, FileLike, JobStorage
+from cl_server_shared.protocols.files import AsyncFileLike, FileLike, JobStorage
 
 
 class LocalJobStorage(JobStorage):

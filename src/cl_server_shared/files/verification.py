@@ -7,8 +7,8 @@ from pathlib import Path
 
 from cl_server_shared.errors import InvalidPathError
 from cl_server_shared.files.checksums import Checksum, recorded
-from cl_server_shared.files.contents import job_folders, stored_files
 from cl_server_shared.files.folders import open_regular, opened_job, opened_parent
+from cl_server_shared.files.job_folder import job_folders, stored_files
 from cl_server_shared.files.paths import JobPath, checked_file_path, checked_path
 from cl_server_shared.models import FileReport
 

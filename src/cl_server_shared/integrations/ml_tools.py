@@ -17,7 +17,8 @@ from pydantic import ValidationError
 from cl_server_shared.errors import InvalidJobError, InvalidPathError
 from cl_server_shared.files.paths import checked_file_path
 from cl_server_shared.models import JobRecord, JobRecordUpdate, JobStatus
-from cl_server_shared.protocols import AsyncReadable, JobRepository, JobStorage
+from cl_server_shared.protocols.files import AsyncReadable, JobStorage
+from cl_server_shared.protocols.jobs import JobRepository
 
 _OURS: Final = {
     "status": "status",

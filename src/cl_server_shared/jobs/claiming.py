@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Final, final
 
 from cl_server_shared.jobs import lifecycle, rows
-from cl_server_shared.jobs.announcing import Announcer
-from cl_server_shared.jobs.changes import Changes, seen_in
-from cl_server_shared.jobs.claims import Claims, Seen
-from cl_server_shared.jobs.lifecycle import Applied
+from cl_server_shared.jobs.job_database import JobDatabase
+from cl_server_shared.jobs.job_state import Applied
+from cl_server_shared.jobs.job_table import JobTable, Lease
+from cl_server_shared.jobs.leases import Claims, KnownJob
 from cl_server_shared.jobs.parts import RepositoryParts
 from cl_server_shared.jobs.rows import JobRow, Unreadable
-from cl_server_shared.jobs.store import JobDatabase, JobStore, Lease
+from cl_server_shared.jobs.transitions import Announcer, Transitions, seen_in
 from cl_server_shared.models import JobRecord
 
 _LOG: Final = logging.getLogger(__name__)
@@ -80,9 +80,9 @@ class Claiming:
         return [record for _, record in taken]
 
     def _take_from(
-        self, store: JobStore, task_types: Sequence[str], limit: int
-    ) -> list[tuple[Seen, JobRecord]]:
-        taken: list[tuple[Seen, JobRecord]] = []
+        self, store: JobTable, task_types: Sequence[str], limit: int
+    ) -> list[tuple[KnownJob, JobRecord]]:
+        taken: list[tuple[KnownJob, JobRecord]] = []
         while len(taken) < limit and (found := self._claim(store, task_types, limit - len(taken))):
             for row in found:
                 record = rows.record_of(row)
@@ -92,7 +92,7 @@ class Claiming:
                     taken.append((seen_in(row), record))
         return taken
 
-    def _claim(self, store: JobStore, task_types: Sequence[str], limit: int) -> list[JobRow]:
+    def _claim(self, store: JobTable, task_types: Sequence[str], limit: int) -> list[JobRow]:
         begins_at, ends_at = self._parts.leases.next_lease()
         lease = Lease(begins_at, ends_at, f"{self._parts.worker_id}:{os.getpid()}")
         if limit > 1:
@@ -100,7 +100,7 @@ class Claiming:
         row = store.claim(task_types, lease)
         return [] if row is None else [row]
 
-    def _end_unreadable(self, store: JobStore, row: JobRow, reason: str) -> None:
+    def _end_unreadable(self, store: JobTable, row: JobRow, reason: str) -> None:
         """End a row that other code broke, so that it does not block the line."""
         _LOG.error("job %s: %s", row.job_id, reason)
         seen, now_ms = seen_in(row), self._parts.clock.now_ms()
@@ -119,5 +119,5 @@ class Claiming:
         _LOG.warning("job %s: claim %d expired", row.job_id, row.claim_number)
         return True
 
-    def _changes(self, store: JobStore) -> Changes:
-        return Changes(store, self._claims, self._parts.clock, self._announcer.changed)
+    def _changes(self, store: JobTable) -> Transitions:
+        return Transitions(store, self._claims, self._parts.clock, self._announcer.changed)

@@ -1,130 +1,176 @@
-"""The thread that makes sure that no state of a job goes unannounced."""
+"""What this process has told of one database's jobs, and what of it has arrived."""
 
-import atexit
-import logging
+import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Final, final
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 from cl_server_shared.database import Database
-from cl_server_shared.forking import renew_after_fork
-from cl_server_shared.jobs.delivery import Delivery
-from cl_server_shared.protocols import Broadcaster, Clock
+from cl_server_shared.jobs.rows import UnannouncedRow, event_of_unannounced
+from cl_server_shared.jobs.sql.outbox import ADOPT, FIRST_UNANNOUNCED, RECORD_ANNOUNCED
+from cl_server_shared.models import JobEvent
+from cl_server_shared.process.clock import Clock
+from cl_server_shared.process.fork import no_fork, renew_after_fork
+from cl_server_shared.protocols.events import Broadcaster, ConfirmingBroadcaster
 
-_LOG: Final = logging.getLogger(__name__)
+type JobKey = tuple[str, int]
+"""A job's `job_id` and `created_at`: together they are never another job's."""
 
-_GATHER_SECONDS: Final = 0.1
-_LOOK_SECONDS: Final = 1.0
-_END_SECONDS: Final = 0.25
-_SILENT_SECONDS: Final = 60.0
+_OVERDUE_MS: Final = 5_000
+_IN_HAND_AT_MOST: Final = 1_000
+_REACHABLE_SECONDS: Final = 5.0
 
 
 @final
 class Outbox:
-    """Records what was announced, and announces what others left behind.
+    """Tells the world of jobs' changes, and takes the mark from those that have arrived.
 
-    The jobs' rows are the outbox: see `Delivery`. One daemon thread for all repositories that share
-    this object; it starts at the first change or claim, and anew in a forked child. It records
-    acknowledgements in batches, ten times a second at most, and looks once a second for jobs that
-    nobody has announced.
+    A change marks its job (`unannounced_at`) in the statement that makes it. The mark goes once an
+    event of the job's present state was acknowledged; a job that keeps it, since its process was
+    killed or its event gave way, is *adopted* by any process 5 s later, and its present state is
+    told again. Thread-safe.
 
     Args:
-        broadcaster: tells the world; closing the outbox closes it.
-        clock: tells how long a job has been waiting to be announced.
+        broadcaster: tells the world; what it cannot confirm is told once, and not marked.
+        database: where the jobs are; one in memory ends with its process, and is not marked.
+        clock: tells the time.
+        start: called when there is something to look after from now on.
+        wake: called when `record` has something to do.
     """
 
-    def __init__(self, broadcaster: Broadcaster, clock: Clock) -> None:
+    def __init__(
+        self,
+        broadcaster: Broadcaster,
+        database: Database,
+        clock: Clock,
+        *,
+        start: Callable[[], object],
+        wake: Callable[[], object],
+    ) -> None:
         self._broadcaster: Final = broadcaster
+        self._confirming: Final = (
+            broadcaster
+            if isinstance(broadcaster, ConfirmingBroadcaster) and database.has_private_connections
+            else None
+        )
+        self._database: Final = ref(database)  # it is the key under which this is kept
         self._clock: Final = clock
-        self._deliveries: Final[WeakKeyDictionary[Database, Delivery]] = WeakKeyDictionary()
-        self._is_closed = False
+        self._start: Final = start
+        self._wake: Final = wake
         self.after_fork()
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Begin without a thread: a parent has its own."""
+        """Begin with nothing in hand: what a parent handed over, the parent hears of."""
         self._lock = threading.RLock()  # a signal handler may publish while its thread is in here
-        self._thread: threading.Thread | None = None
-        self._woken = threading.Event()
-        self._closing = threading.Event()
-        self._warn_at = 0.0
+        self._in_hand: Counter[JobKey] = Counter()
+        self._arrived: dict[JobKey, int] = {}
+        self._last_arrival: float = 0
 
-    def delivery(self, database: Database) -> Delivery:
-        """Return the one way from this database's jobs to the world."""
-        with self._lock:
-            found = self._deliveries.get(database)
-            if found is None:
-                found = Delivery(
-                    self._broadcaster, database, self._clock, start=self._start, wake=self._wake
-                )
-                self._deliveries[database] = found
-            return found
+    @property
+    def is_durable(self) -> bool:
+        """Tell whether jobs are marked."""
+        return self._confirming is not None
 
-    def close(self) -> None:
-        """Close the broadcaster, then record what it delivered; harmless when repeated.
+    def start(self) -> None:
+        """Begin to adopt what others left behind, before this process has anything to tell."""
+        if self._confirming is not None:
+            self._start()
 
-        What was not delivered stays marked, for the next process.
-        """
-        self._is_closed = True
-        self._broadcaster.close()
-        thread = self._thread
-        if thread is not None:
-            self._closing.set()
-            self._wake()
-            thread.join(_END_SECONDS)  # it may wait for a locked database; then it ends later
-            atexit.unregister(self.close)
-
-    def _start(self) -> None:
-        if self._thread is not None or self._is_closed:
+    def announce(self, event: JobEvent) -> None:
+        """Tell the world of a committed change; returns at once."""
+        if self._confirming is None:
+            self._broadcaster.publish(event)
             return
         with self._lock:
-            if self._thread is None:
-                thread = threading.Thread(target=self._run, name="outbox", daemon=True)
-                try:
-                    thread.start()
-                except RuntimeError as error:  # no more threads, or the interpreter is ending
-                    self._warn("the outbox has no thread now: %s", error)
-                    return
-                self._thread = thread
-                atexit.register(self.close)
+            self._in_hand[_key(event)] += 1
+        self._start()
+        try:
+            self._confirming.publish_confirmed(event, partial(self._settle, event))
+        except BaseException:
+            self._settle(event, is_delivered=False)
+            raise
 
-    def _wake(self) -> None:
-        self._woken.set()
+    def record(self) -> None:
+        """Take the marks from the jobs whose present state has arrived.
 
-    def _run(self) -> None:
-        adopt_at = 0.0
-        while not self._may_end():
-            if self._woken.wait(_LOOK_SECONDS):
-                self._closing.wait(_GATHER_SECONDS)
-            self._woken.clear()
-            self._try_each(Delivery.record)
-            if time.monotonic() >= adopt_at and not self._closing.is_set():
-                self._try_each(Delivery.adopt)
-                adopt_at = time.monotonic() + _LOOK_SECONDS
-        self._try_each(Delivery.record)
-
-    def _try_each(self, work: Callable[[Delivery], object]) -> None:
-        for delivery in list(self._deliveries.values()):
-            try:
-                work(delivery)
-            except Exception as error:  # noqa: BLE001  # whatever fails, the next look may succeed
-                self._warn("the outbox cannot be served now: %s; trying again", error)
-                self._closing.wait(_LOOK_SECONDS)
-
-    def _warn(self, message: str, error: Exception) -> None:
-        """Log a warning, once a minute at most: what fails now fails at every look."""
-        now = time.monotonic()
-        if now >= self._warn_at:
-            self._warn_at = now + _SILENT_SECONDS
-            _LOG.warning(message, error)
-
-    def _may_end(self) -> bool:
-        if self._closing.is_set():
-            return True
+        Raises:
+            DatabaseError: the database failed; what has arrived stays known.
+        """
         with self._lock:
-            if self._deliveries:
-                return False
-            self._thread = None
-            return True
+            arrived, self._arrived = self._arrived, {}
+        database = self._database()
+        if not arrived or database is None:
+            return
+        rows = [[job_id, created_at, seq] for (job_id, created_at), seq in arrived.items()]
+        try:
+            with no_fork():
+                database.execute(RECORD_ANNOUNCED, {"announced": json.dumps(rows)})
+        except BaseException:
+            with self._lock:
+                for key, seq in self._arrived.items():
+                    arrived[key] = max(seq, arrived.get(key, 0))
+                self._arrived = arrived
+            raise
+
+    def adopt(self) -> int:
+        """Tell again what is overdue, while at most 1,000 jobs are in hand; return how many.
+
+        None while events of this process wait and none arrives: there is no broker then. Nor while
+        it is behind with its own: what others have in hand would come twice, and later.
+
+        Raises:
+            DatabaseError: the database failed.
+        """
+        database, now_ms = self._database(), self._clock.now_ms()
+        room = self._room()
+        if database is None or self._confirming is None or room <= 0:
+            return 0
+        with no_fork():
+            found = _overdue(database, now_ms, room)
+        events = [event_of_unannounced(row) for row in found]
+        for event in events:
+            if not self._is_known(_key(event)):
+                self.announce(event)
+        return len(events)
+
+    def _settle(self, event: JobEvent, is_delivered: bool) -> None:  # noqa: FBT001  # a callback
+        key = _key(event)
+        with self._lock:
+            self._in_hand[key] -= 1
+            if self._in_hand[key] <= 0:
+                del self._in_hand[key]
+            if not is_delivered:
+                return
+            self._last_arrival = time.monotonic()
+            self._arrived[key] = max(event.seq, self._arrived.get(key, 0))
+        self._wake()
+
+    def _is_known(self, key: JobKey) -> bool:
+        with self._lock:
+            return key in self._in_hand or key in self._arrived
+
+    def _room(self) -> int:
+        """Return how many jobs may be adopted now."""
+        with self._lock:
+            is_reachable = time.monotonic() - self._last_arrival < _REACHABLE_SECONDS
+            in_hand = len(self._in_hand)
+        return _IN_HAND_AT_MOST - in_hand if is_reachable or not in_hand else 0
+
+
+def _overdue(database: Database, now_ms: int, room: int) -> list[UnannouncedRow]:
+    """Take over jobs that are overdue, after a look that writes nothing."""
+    overdue_at = now_ms - _OVERDUE_MS
+    ((first,),) = database.execute(FIRST_UNANNOUNCED, {})
+    if not isinstance(first, int) or first >= overdue_at:
+        return []
+    values = {"now": now_ms, "before": overdue_at, "limit": room}
+    return [UnannouncedRow._make(row) for row in database.execute(ADOPT, values)]
+
+
+def _key(event: JobEvent) -> JobKey:
+    return event.job_id, event.created_at

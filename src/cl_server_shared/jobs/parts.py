@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from cl_server_shared.database import DatabaseOptions
 from cl_server_shared.jobs.leases import LeaseKeeper
-from cl_server_shared.jobs.outbox import Outbox
+from cl_server_shared.jobs.outbox_relay import OutboxRelay
 from cl_server_shared.jobs.policy import JobPolicy
-from cl_server_shared.protocols import Clock
+from cl_server_shared.process.clock import Clock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,7 @@ class RepositoryParts:
         options: how the database is used; the first repository of an engine decides.
     """
 
-    outbox: Outbox
+    outbox: OutboxRelay
     clock: Clock
     leases: LeaseKeeper
     worker_id: str

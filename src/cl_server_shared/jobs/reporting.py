@@ -7,18 +7,11 @@ from weakref import ref
 
 from cl_server_shared.errors import JobCancelled, JobLost
 from cl_server_shared.jobs import lifecycle
-from cl_server_shared.jobs.changes import Changes, Deferred, NotFound, Outcome
-from cl_server_shared.jobs.claims import Claims
-from cl_server_shared.jobs.lifecycle import (
-    Change,
-    Decision,
-    JobState,
-    Refusal,
-    Refused,
-    Report,
-)
+from cl_server_shared.jobs.job_state import Change, Decision, JobState, Refusal, Refused, Report
+from cl_server_shared.jobs.leases import Claims
 from cl_server_shared.jobs.parts import RepositoryParts
-from cl_server_shared.jobs.progress import ProgressThrottle
+from cl_server_shared.jobs.progress_throttle import ProgressThrottle
+from cl_server_shared.jobs.transitions import Deferred, NotFound, Outcome, Transitions
 from cl_server_shared.models import JobStatus
 
 _LOG: Final = logging.getLogger(__name__)
@@ -35,7 +28,7 @@ class Reporting:
     """
 
     def __init__(
-        self, changes: Callable[[], Changes], claims: Claims, parts: RepositoryParts
+        self, changes: Callable[[], Transitions], claims: Claims, parts: RepositoryParts
     ) -> None:
         self._changes: Final = changes
         self._claims: Final = claims
@@ -50,13 +43,13 @@ class Reporting:
             return Deferred()
         return self.report_on(self._changes(), job_id, change)
 
-    def report_on(self, changes: Changes, job_id: str, change: Change) -> Outcome:
+    def report_on(self, changes: Transitions, job_id: str, change: Change) -> Outcome:
         """Change a job as part of *changes*."""
         report = self._report_on(job_id)
         outcome = changes.change(job_id, self._decision_on(job_id, change, report))
         return self._noted(job_id, outcome, report)
 
-    def report_each(self, changes: Changes, asked: Mapping[str, Change]) -> dict[str, Outcome]:
+    def report_each(self, changes: Transitions, asked: Mapping[str, Change]) -> dict[str, Outcome]:
         """Change several jobs, by job id, as all that *changes* does."""
         reports = {job_id: self._report_on(job_id) for job_id in asked}
         decisions = {

@@ -7,28 +7,23 @@ from typing import Final, Literal, override
 
 from sqlalchemy.orm import Session, sessionmaker
 
-from cl_server_shared.jobs import checks, lifecycle, rows, search, waiting
+from cl_server_shared.jobs import arguments, lifecycle, paging, rows, validation
 from cl_server_shared.jobs.after_commit import after_commit
-from cl_server_shared.jobs.announcing import Announcer
-from cl_server_shared.jobs.attempts import logged_attempts
-from cl_server_shared.jobs.changes import Changes, Deferred, Outcome
+from cl_server_shared.jobs.attempt_log import logged_attempts
 from cl_server_shared.jobs.claiming import Claiming
-from cl_server_shared.jobs.claims import Claims, Seen
-from cl_server_shared.jobs.lifecycle import Applied, Decision, JobState, Unchanged
-from cl_server_shared.jobs.lookouts import JobLookout, WorkLookout
+from cl_server_shared.jobs.job_database import JobDatabase
+from cl_server_shared.jobs.job_state import Applied, Decision, JobState, Unchanged
+from cl_server_shared.jobs.leases import Claims, KnownJob
 from cl_server_shared.jobs.parts import RepositoryParts
 from cl_server_shared.jobs.reporting import Reporting, goes_on, stop_the_worker
-from cl_server_shared.jobs.store import JobDatabase
-from cl_server_shared.jobs.submission import checked_submission
+from cl_server_shared.jobs.transitions import Announcer, Deferred, Outcome, Transitions
+from cl_server_shared.jobs.validation import checked_submission
+from cl_server_shared.jobs.waiting import waits
+from cl_server_shared.jobs.waiting.watches import JobWatch, WorkWatch
 from cl_server_shared.models import Attempt, JobEvent, JobFilter, JobPage, JobRecord
-from cl_server_shared.models.sight import JobSight
-from cl_server_shared.protocols import (
-    Clock,
-    JobManagement,
-    JobRecordLike,
-    JobRecordUpdateLike,
-    Lookout,
-)
+from cl_server_shared.process.clock import Clock
+from cl_server_shared.protocols.jobs import JobManagement, JobRecordLike, JobRecordUpdateLike
+from cl_server_shared.protocols.waiting import JobSnapshot, Watch
 
 _CLAIM_NUMBERS: Final = 2**40
 
@@ -83,7 +78,7 @@ class SqlJobRepository(JobManagement):
         policy, now_ms = self._parts.policy, self._parts.clock.now_ms()
         new = checked_submission(job, policy)
         row = rows.new_row(new, now_ms=now_ms)
-        row |= checks.checked_terms(created_by, priority, max_retries, policy)
+        row |= arguments.checked_terms(created_by, priority, max_retries, policy)
         row["claim_number"] = self._first_claim_number()
         event = rows.event_of_new(new, now_ms=now_ms)
         if session is not None:
@@ -127,7 +122,7 @@ class SqlJobRepository(JobManagement):
         Raises:
             InvalidJobError: the update cannot be stored.
         """
-        change = checks.checked_change(updates, self._parts.policy)
+        change = validation.checked_change(updates, self._parts.policy)
         may_wait = not self._jobs.database.is_bound_to_thread  # a timer's thread would write it
         return self._reporting.report(job_id, change, may_wait=may_wait)
 
@@ -162,7 +157,7 @@ class SqlJobRepository(JobManagement):
         Raises:
             InvalidJobError: *reason* is no text.
         """
-        text, now_ms = checks.checked_reason(reason), self._parts.clock.now_ms()
+        text, now_ms = arguments.checked_reason(reason), self._parts.clock.now_ms()
         return self._decided(job_id, lambda job: lifecycle.cancel(job, reason=text, now_ms=now_ms))
 
     @override
@@ -204,8 +199,8 @@ class SqlJobRepository(JobManagement):
                 was.
         """
         policy, now_ms = self._parts.policy, self._parts.clock.now_ms()
-        terms = checks.checked_terms(created_by, None, None, policy)
-        new = checks.checked_each(jobs, lambda job: checked_submission(job, policy))
+        terms = arguments.checked_terms(created_by, None, None, policy)
+        new = validation.checked_each(jobs, lambda job: checked_submission(job, policy))
         new_rows = [
             rows.new_row(each, now_ms=now_ms) | terms | {"claim_number": self._first_claim_number()}
             for each in new
@@ -224,10 +219,10 @@ class SqlJobRepository(JobManagement):
         Raises:
             InvalidJobError: *task_types* is no sequence of texts, or *limit* is below 1.
         """
-        wanted = checks.checked_task_types(task_types)
+        wanted = arguments.checked_task_types(task_types)
         if not wanted:
             return []
-        jobs = self._claiming.fetch(wanted, checks.checked_limit(limit))
+        jobs = self._claiming.fetch(wanted, arguments.checked_limit(limit))
         for job in jobs:
             self._reporting.forget_progress(job.job_id)  # of an earlier claim of ours
         return jobs
@@ -241,8 +236,8 @@ class SqlJobRepository(JobManagement):
                 was.
         """
         policy = self._parts.policy
-        changes = checks.checked_each(
-            list(updates.values()), lambda update: checks.checked_change(update, policy)
+        changes = validation.checked_each(
+            list(updates.values()), lambda update: validation.checked_change(update, policy)
         )
         with self._batch("finish_jobs") as batch:
             outcomes = self._reporting.report_each(batch, dict(zip(updates, changes, strict=True)))
@@ -264,14 +259,14 @@ class SqlJobRepository(JobManagement):
         Raises:
             InvalidJobError: *limit* is below 1, or *after* is no token of this filter.
         """
-        conditions = search.conditions_of(JobFilter() if jobs is None else jobs)
-        place = {} if after is None else {"before_id": search.place_of(conditions, after)}
-        wanted = checks.checked_limit(limit)
+        conditions = paging.conditions_of(JobFilter() if jobs is None else jobs)
+        place = {} if after is None else {"before_id": paging.place_of(conditions, after)}
+        wanted = arguments.checked_limit(limit)
         found = self._jobs.store.find({**conditions, **place}, wanted)
         is_last = len(found) < wanted
         return JobPage(
             tuple(rows.readable(row) for row in found),
-            None if is_last else search.page_token(conditions, found[-1].id),
+            None if is_last else paging.page_token(conditions, found[-1].id),
         )
 
     @override
@@ -306,7 +301,7 @@ class SqlJobRepository(JobManagement):
             InvalidJobError: *timeout_seconds* is something else.
             TimeoutError: the job was not final in time.
         """
-        return waiting.wait_for_job(self, job_id, timeout_seconds)
+        return waits.wait_for_job(self, job_id, timeout_seconds)
 
     @override
     def watch_job(self, job_id: str, timeout_seconds: float | None = None) -> Iterator[JobRecord]:
@@ -319,7 +314,7 @@ class SqlJobRepository(JobManagement):
             InvalidJobError: *timeout_seconds* is neither 0 or more nor None.
             TimeoutError: the job was not final in time.
         """
-        return waiting.watch_job(self, job_id, timeout_seconds)
+        return waits.watch_job(self, job_id, timeout_seconds)
 
     @override
     def wait_for_work(self, task_types: Sequence[str], timeout_seconds: float | None) -> bool:
@@ -336,27 +331,27 @@ class SqlJobRepository(JobManagement):
             InvalidJobError: *task_types* is no sequence of texts, or *timeout_seconds* no such
                 number.
         """
-        return waiting.wait_for_work(self, task_types, timeout_seconds)
+        return waits.wait_for_work(self, task_types, timeout_seconds)
 
     @override
     def look_out_for_job(
         self, job_id: str, wake: Callable[[], object], *, only_final: bool
-    ) -> Lookout[JobSight]:
+    ) -> Watch[JobSnapshot]:
         """Look out for a job: what the waits are made of."""
-        return JobLookout(self._jobs, job_id, wake, only_final=only_final)
+        return JobWatch(self._jobs, job_id, wake, only_final=only_final)
 
     @override
     def look_out_for_work(
         self, task_types: Sequence[str], wake: Callable[[], object]
-    ) -> Lookout[Literal[True]]:
+    ) -> Watch[Literal[True]]:
         """Look out for jobs of these types that can be claimed.
 
         Raises:
             InvalidJobError: *task_types* is no sequence of texts.
         """
-        return WorkLookout(
+        return WorkWatch(
             self._jobs,
-            checks.checked_task_types(task_types),
+            arguments.checked_task_types(task_types),
             wake,
             sweep=self._claiming.sweep,
             clock=self._parts.clock,
@@ -385,7 +380,7 @@ class SqlJobRepository(JobManagement):
         Raises:
             InvalidJobError: *limit* is below 1.
         """
-        ids = self._jobs.store.finished(before_ms, checks.checked_limit(limit))
+        ids = self._jobs.store.finished(before_ms, arguments.checked_limit(limit))
         return [job_id for job_id in ids if self._purge(job_id, before_ms, remove_files)]
 
     def _purge(self, job_id: str, before_ms: int, remove_files: Callable[[str], object]) -> bool:
@@ -408,11 +403,11 @@ class SqlJobRepository(JobManagement):
         return int(self._parts.jitter() * _CLAIM_NUMBERS)
 
     @contextmanager
-    def _batch(self, name: str) -> Generator[Changes]:
+    def _batch(self, name: str) -> Generator[Transitions]:
         """Change several jobs in one transaction; what was changed is announced after it."""
-        changed: list[tuple[Seen, int]] = []
+        changed: list[tuple[KnownJob, int]] = []
         with self._jobs.batch(name) as store:
-            yield Changes(
+            yield Transitions(
                 store,
                 self._claims,
                 self._parts.clock,
@@ -427,10 +422,10 @@ class SqlJobRepository(JobManagement):
 
 def _changes_at_once(
     jobs: JobDatabase, claims: Claims, announcer: Announcer, clock: Clock
-) -> Changes:
+) -> Transitions:
     """Change jobs one by one, each announced as soon as it is committed.
 
     A function, for a method would tie the repository into a circle with its parts: one that was
     dropped must not go on renewing its claims until the garbage collector comes by.
     """
-    return Changes(jobs.store, claims, clock, announcer.changed)
+    return Transitions(jobs.store, claims, clock, announcer.changed)

@@ -7,13 +7,17 @@ from typing import Final, NamedTuple, cast
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from cl_server_shared.jobs.checks import reasons
-from cl_server_shared.jobs.lifecycle import FINAL, JobState
-from cl_server_shared.jobs.plain import is_percentage, is_plain_message, is_plain_name
-from cl_server_shared.jobs.submission import Submission
+from cl_server_shared.jobs.job_state import FINAL, JobState
+from cl_server_shared.jobs.validation import (
+    Submission,
+    is_percentage,
+    is_plain_message,
+    is_plain_name,
+)
 from cl_server_shared.models import JobEvent, JobRecord, JobStatus
 from cl_server_shared.models.job import PROGRESS_MAX, storable_text
 from cl_server_shared.models.json_object import JsonObject
+from cl_server_shared.models.validation import reasons
 
 _STATUSES: Final = {status.value: status for status in JobStatus}
 _FIELDS: Final = frozenset(JobRecord.model_fields)
@@ -58,7 +62,7 @@ class UnannouncedRow(NamedTuple):
     updated_at: int | None
 
 
-class JobMark(NamedTuple):
+class JobVersion(NamedTuple):
     """What of a row tells whether its job has changed; its columns, read without their values."""
 
     job_id: str
@@ -210,9 +214,9 @@ def readable(row: JobRow) -> JobRecord:
     )
 
 
-def mark_of(row: JobRow) -> JobMark:
+def version_of(row: JobRow) -> JobVersion:
     """Return the mark of a row."""
-    return JobMark(
+    return JobVersion(
         row.job_id,
         row.id,
         row.created_at,

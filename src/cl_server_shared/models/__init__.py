@@ -6,11 +6,10 @@ Importable on its own: it needs no environment, broker, container or web framewo
 from cl_server_shared.models.attempt import Attempt
 from cl_server_shared.models.base import Base
 from cl_server_shared.models.event import JobEvent
+from cl_server_shared.models.files import FileReport, SavedJobFile
 from cl_server_shared.models.job import Job, JobRecord, JobRecordUpdate, JobStatus
 from cl_server_shared.models.page import JobFilter, JobPage
 from cl_server_shared.models.queue import QueueEntry
-from cl_server_shared.models.saved_file import SavedJobFile
-from cl_server_shared.models.verification import FileReport
 from cl_server_shared.models.worker import WorkerStatus
 
 __all__ = [

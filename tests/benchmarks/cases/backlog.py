@@ -9,7 +9,7 @@ from typing import Final
 
 from cl_server_shared.database import make_engine
 from cl_server_shared.models import JobRecord
-from cl_server_shared.protocols import JobManagement
+from cl_server_shared.protocols.jobs import JobManagement
 from tests.benchmarks.history import fill
 from tests.benchmarks.measuring import Case, Contestant, Entrant, Measured
 from tests.benchmarks.ours import container_on, record, result

@@ -10,10 +10,10 @@ from uuid import uuid4
 
 from cl_server_shared.events.mqtt import MqttBroadcaster
 from cl_server_shared.models import JobEvent, JobStatus
-from tests import servers
 from tests.benchmarks.measuring import Case, Contestant, Entrant, Measured
 from tests.benchmarks.places import broker
 from tests.benchmarks.sizes import Sizes
+from tests.support import servers
 
 _PACE_SECONDS: Final = 0.003
 

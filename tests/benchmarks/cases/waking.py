@@ -12,13 +12,13 @@ from typing import Final
 
 from cl_server_shared.container import running
 from cl_server_shared.models import JobRecord, JobRecordUpdate, JobStatus
-from cl_server_shared.protocols import JobManagement
+from cl_server_shared.protocols.jobs import JobManagement
 from tests.benchmarks.measuring import Case, Contestant, Entrant, Measured
 from tests.benchmarks.ours import container_on
 from tests.benchmarks.places import postgres_places, sqlite_places
 from tests.benchmarks.queues import Names
 from tests.benchmarks.sizes import Sizes
-from tests.processes import child
+from tests.support.processes import child
 
 _TYPE: Final = "wake"
 _END: Final = "end"

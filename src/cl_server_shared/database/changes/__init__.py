@@ -1,0 +1,1 @@
+"""Knowing that a database changed without asking it over and over."""

@@ -1,0 +1,302 @@
+"""Carries out what was decided: each method runs one statement, or the same one again."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Final, NamedTuple, final
+
+from cl_server_shared.database import (
+    Execute,
+    Row,
+    Statement,
+    Values,
+)
+from cl_server_shared.jobs.job_state import JobState
+from cl_server_shared.jobs.rows import JobRow
+from cl_server_shared.jobs.sql import claims as sql_claims
+from cl_server_shared.jobs.sql import rows as sql_rows
+from cl_server_shared.jobs.sql.arrays import in_arrays, portions
+from cl_server_shared.jobs.sql.search import find_statement
+from cl_server_shared.models.job import storable_text
+
+_LOOKS_BEFORE_EMPTY: Final = 20
+_PAUSE_SECONDS: Final = 0.001
+_EXPIRED_AT_ONCE: Final = 100
+_PROGRESS_ALONE: Final = ("progress",)
+"""The most frequent change: it touches no index, and need not be told for sure."""
+
+type ExecuteEach = Callable[[Statement, Sequence[Values]], bool]
+
+
+class Lease(NamedTuple):
+    """For whom a job is claimed, and from when to when (ms since the epoch)."""
+
+    begins_at: int
+    ends_at: int
+    worker_id: str
+
+
+@final
+class JobTable:
+    """The table `jobs`.
+
+    Args:
+        execute: runs a statement.
+        execute_each: runs a statement with each of many values, if it then changes a row each time;
+            else it undoes the transaction so far and returns False.
+        dialect: `sqlite` or `postgresql`.
+        marks_changes: whether a changed job is marked until the world was told.
+    """
+
+    def __init__(
+        self, execute: Execute, execute_each: ExecuteEach, dialect: str, *, marks_changes: bool
+    ) -> None:
+        self._run: Final = execute
+        self._run_each: Final = execute_each
+        self._dialect: Final = dialect
+        self._marks_changes: Final = marks_changes
+
+    def add(self, row: Values) -> bool:
+        """Insert a row; False if its job_id exists."""
+        return bool(self._run(sql_rows.ADD, self._marked(row)))
+
+    def add_each(self, new: Sequence[Values]) -> list[bool]:
+        """Insert rows; tells for each whether its job_id was new. First of its transaction."""
+        marked = [self._marked(row) for row in new]
+        if self._dialect == "postgresql":
+            return [is_new for some in portions(marked) for is_new in self._add_set(some)]
+        if self._run_each(sql_rows.ADD, marked):
+            return [True] * len(marked)
+        return [bool(self._run(sql_rows.ADD, row)) for row in marked]
+
+    def _add_set(self, rows: Sequence[Values]) -> list[bool]:
+        own, values = in_arrays(rows, ("job_id",))
+        left = {job_id for (job_id,) in self._run(sql_rows.add_each(own), values)}
+        return [_take(left, row["job_id"]) for row in rows]
+
+    def read(self, job_id: str) -> JobRow | None:
+        """Return a job's row."""
+        if not _can_be_stored(job_id):
+            return None
+        return _first(self._run(sql_rows.READ, {"job_id": job_id}))
+
+    def delete(self, job_id: str) -> bool:
+        """Remove a job's row; False if there is none."""
+        return _can_be_stored(job_id) and bool(self._run(sql_rows.DELETE, {"job_id": job_id}))
+
+    def find(self, conditions: dict[str, object], limit: int) -> list[JobRow]:
+        """Return the newest *limit* jobs that meet *conditions*."""
+        found = self._run(find_statement(frozenset(conditions)), {**conditions, "limit": limit})
+        return [_row(row) for row in found]
+
+    def count(self) -> list[tuple[str, str, int]]:
+        """Return status, task type and number of jobs, for each pair of which there are any."""
+        return [
+            (str(status), str(task_type), _integer(number))
+            for status, task_type, number in self._run(sql_rows.COUNT, {})
+        ]
+
+    def finished(self, before: int, limit: int) -> list[str]:
+        """Return ids of jobs that ended before a time (ms), the oldest first."""
+        found = self._run(sql_rows.FINISHED, {"before": before, "limit": limit})
+        return [str(job_id) for (job_id,) in found]
+
+    def delete_finished(self, job_id: str, before: int) -> bool:
+        """Remove a job's row, if it ended before a time (ms)."""
+        return bool(self._run(sql_rows.DELETE_FINISHED, {"job_id": job_id, "before": before}))
+
+    def store(
+        self, row_id: int, seen: JobState, state: JobState, now_ms: int, expired_at: int | None
+    ) -> JobState | None:
+        """Store *state*, if the row still is as it was *seen*; return it with its new `event_seq`.
+
+        None: the row was changed or removed meanwhile, or its lease has not ended by *expired_at*
+        (where that is given), and nothing was stored.
+        """
+        names, values = self._changes(row_id, seen, state, now_ms)
+        is_takeover, is_marked = expired_at is not None, self._is_marked(names)
+        statement = sql_rows.store(names, is_marked=is_marked, is_takeover=is_takeover)
+        if is_takeover:
+            values["now"] = expired_at
+        return state.numbered(seen.event_seq + 1) if self._run(statement, values) else None
+
+    def store_each(
+        self, changes: Sequence[tuple[int, JobState, JobState]], now_ms: int
+    ) -> set[object]:
+        """Store new states, given as (row id, as seen, to be), each with the next `event_seq`.
+
+        Returns the row ids of those that were stored. On PostgreSQL the others are no longer as
+        they were seen; on SQLite it is all of them or none. First of its transaction.
+        """
+        kinds: dict[tuple[str, ...], list[Values]] = {}
+        # In one order for all, or two batches would wait for each other's rows.
+        for row_id, seen, state in sorted(changes, key=itemgetter(0)):
+            names, values = self._changes(row_id, seen, state, now_ms)
+            kinds.setdefault(names, []).append(values)
+        if self._dialect == "postgresql":
+            return {row_id for kind in kinds.items() for row_id in self._store_set(*kind)}
+        return self._store_all(*kinds.popitem()) if len(kinds) == 1 else set()
+
+    def _store_set(self, names: tuple[str, ...], rows: Sequence[Values]) -> set[object]:
+        stored: set[object] = set()
+        for some in portions(rows):
+            own, values = in_arrays(some, sql_rows.SEEN)
+            statement = sql_rows.store_each(names, own, is_marked=self._is_marked(names))
+            stored.update(row_id for (row_id,) in self._run(statement, values))
+        return stored
+
+    def _store_all(self, names: tuple[str, ...], rows: Sequence[Values]) -> set[object]:
+        statement = sql_rows.store(names, is_marked=self._is_marked(names))
+        return {row["row_id"] for row in rows} if self._run_each(statement, rows) else set()
+
+    def _changes(
+        self, row_id: int, seen: JobState, state: JobState, now_ms: int
+    ) -> tuple[tuple[str, ...], dict[str, object]]:
+        """Return the columns that change, and the values of the statement that stores them."""
+        values = _changed_columns(seen, state)
+        names = (*values,)
+        values |= _as_read(row_id, seen)
+        values["updated_at"] = now_ms
+        values["unannounced_at"] = now_ms
+        return names, values
+
+    def _is_marked(self, names: tuple[str, ...]) -> bool:
+        return self._marks_changes and names != _PROGRESS_ALONE
+
+    def claim(self, task_types: Sequence[str], lease: Lease) -> JobRow | None:
+        """Claim the first waiting job of these types, or tell that none waits."""
+        row = self._claim_of(task_types, lease)
+        if row is not None or self._dialect == "sqlite":
+            return row
+        return self._look_again(task_types, lease)
+
+    def claim_each(self, task_types: Sequence[str], limit: int, lease: Lease) -> list[JobRow]:
+        """Claim the first *limit* waiting jobs of these types, in the order of the line."""
+        values = {**self._values_of(lease), "limit": limit, **_of_types(task_types)}
+        if self._dialect == "sqlite":
+            values["ids"] = json.dumps(self._first_waiting(task_types, limit))
+        is_of_type = len(task_types) == 1 and self._dialect == "postgresql"
+        statement = sql_claims.CLAIM_EACH_OF_TYPE if is_of_type else sql_claims.CLAIM_EACH
+        claimed = [_row(found) for found in self._run(statement, values)]
+        if claimed or self._dialect == "sqlite":
+            return sorted(claimed, key=lambda row: (-row.priority, row.id))
+        row = self._look_again(task_types, lease)
+        return [] if row is None else [row]
+
+    def _first_waiting(self, task_types: Sequence[str], limit: int) -> list[int]:
+        waiting = [
+            (-_integer(priority), _integer(row_id))
+            for task_type in task_types
+            for row_id, priority in self._run(
+                sql_claims.WAITING_OF_TYPE, {"task_type": task_type, "limit": limit}
+            )
+        ]
+        return [row_id for _, row_id in sorted(waiting)[:limit]]
+
+    def _values_of(self, lease: Lease) -> dict[str, object]:
+        return {
+            "now": lease.begins_at,
+            "unannounced_at": lease.begins_at if self._marks_changes else None,
+            "lease_expires_at": lease.ends_at,
+            "worker_id": lease.worker_id,
+        }
+
+    def _marked(self, row: Values) -> Values:
+        return {**row, "unannounced_at": row["created_at"] if self._marks_changes else None}
+
+    def _look_again(self, task_types: Sequence[str], lease: Lease) -> JobRow | None:
+        """Claim after an empty answer of PostgreSQL, which may have come from jobs just taken.
+
+        The statement chooses a type, then a job that nobody has locked; another worker may take
+        the last job of that type between the two, while jobs of other types wait. What stays
+        locked for all the looks is held by somebody's long transaction, and cannot be claimed.
+        """
+        for _ in range(_LOOKS_BEFORE_EMPTY):
+            waiting = self._run(sql_claims.WAITING_TYPES, {"task_types": json.dumps(task_types)})
+            if not waiting:
+                return None
+            for (task_type,) in waiting:
+                row = self._claim_of([str(task_type)], lease)
+                if row is not None:
+                    return row
+            time.sleep(_PAUSE_SECONDS)  # those who took what was seen are about to commit
+        return None
+
+    def _claim_of(self, task_types: Sequence[str], lease: Lease) -> JobRow | None:
+        statement = sql_claims.CLAIM_OF_TYPE if len(task_types) == 1 else sql_claims.CLAIM
+        return _first(self._run(statement, self._values_of(lease) | _of_types(task_types)))
+
+    def next_due_at(self) -> int | None:
+        """Return when the next delayed job or lease is due, in milliseconds since the epoch."""
+        ((delayed, leased),) = self._run(sql_claims.DUE, {})
+        due = [_integer(at) for at in (delayed, leased) if at is not None]
+        return min(due) if due else None
+
+    def work(self, task_types: Sequence[str]) -> list[Row]:
+        """Return for each type itself, whether jobs wait, and when jobs of any type are due (ms).
+
+        A job is due when its delay ends, or its lease.
+        """
+        return list(self._run(sql_claims.WORK, {"names": json.dumps(task_types)}))
+
+    def promote(self, now_ms: int) -> int:
+        """Make the delayed jobs whose time has come available; return how many."""
+        return len(self._run(sql_claims.PROMOTE, {"now": now_ms}))
+
+    def expired(self, now_ms: int) -> list[JobRow]:
+        """Return jobs whose lease has ended, the longest ended first, at most 100."""
+        values = {"now": now_ms, "limit": _EXPIRED_AT_ONCE}
+        return [_row(found) for found in self._run(sql_claims.EXPIRED, values)]
+
+
+def _of_types(task_types: Sequence[str]) -> dict[str, object]:
+    """Return the parameter of a claim from these types."""
+    if len(task_types) == 1:
+        return {"task_type": task_types[0]}
+    return {"task_types": json.dumps(task_types)}
+
+
+def _take(left: set[object], job_id: object) -> bool:
+    """Take an id from those that are left; the second of two equal ones is not there."""
+    is_left = job_id in left
+    left.discard(job_id)
+    return is_left
+
+
+def _as_read(row_id: int, seen: JobState) -> Values:
+    return {
+        "row_id": row_id,
+        "seen_seq": seen.event_seq,
+        "seen_claim": seen.claim_number,
+        "seen_status": str(seen.status),
+    }
+
+
+def _changed_columns(seen: JobState, state: JobState) -> dict[str, object]:
+    """Return the columns whose values differ, in the order of the fields."""
+    changed: dict[str, object] = {
+        name: value
+        for name, old, value in zip(JobState._fields, seen, state, strict=True)
+        if value is not old and value != old
+    }
+    if "status" in changed:
+        changed["status"] = str(state.status)
+    return changed
+
+
+def _can_be_stored(job_id: str) -> bool:
+    """Tell whether any job may have this id: text with a lone surrogate or NUL never got in."""
+    return job_id.isprintable() or ("\0" not in job_id and storable_text(job_id) == job_id)
+
+
+def _first(found: Sequence[Row]) -> JobRow | None:
+    return _row(found[0]) if found else None
+
+
+def _row(found: Row) -> JobRow:
+    return JobRow._make(found)  # the statement selects the fields of JobRow in their order
+
+
+def _integer(value: object) -> int:
+    return value if isinstance(value, int) else int(str(value))

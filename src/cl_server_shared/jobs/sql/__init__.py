@@ -1,0 +1,1 @@
+"""The SQL of the jobs, one file for each group of verbs."""

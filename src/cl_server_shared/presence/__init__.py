@@ -1,0 +1,1 @@
+"""Which workers there are: what they tell of themselves, and who listens."""

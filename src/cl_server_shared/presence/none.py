@@ -1,0 +1,38 @@
+"""The broadcaster and the workers of a process that tells nobody."""
+
+from typing import final, override
+
+from cl_server_shared.models import WorkerStatus
+from cl_server_shared.models.validation import require_range
+from cl_server_shared.protocols.presence import Presence, WorkerRegistry
+
+
+@final
+class NonePresence(Presence):
+    """Tells nobody that a worker is there."""
+
+    @override
+    def set_idle(self, count: int) -> None:
+        """Do nothing but refuse what other presences refuse."""
+        require_range("idle count", count, 0)
+
+    @override
+    def close(self) -> None:
+        """Do nothing."""
+
+
+@final
+class NoneWorkerRegistry(WorkerRegistry):
+    """Knows no worker."""
+
+    @override
+    def workers(self) -> tuple[WorkerStatus, ...]:
+        return ()
+
+    @override
+    def capabilities(self) -> dict[str, int]:
+        return {}
+
+    @override
+    def close(self) -> None:
+        """Do nothing."""

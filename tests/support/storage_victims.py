@@ -1,0 +1,103 @@
+"""What processes do that the fault tests of the storage kill, freeze or limit."""
+
+import os
+import resource
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import final
+
+import aiofiles
+import anyio
+
+from cl_server_shared.files.storage import LocalJobStorage
+from cl_server_shared.protocols.files import FileLike
+from tests.support.waiting import wait_until
+
+MIB = 1024 * 1024
+TARGET = "input/deep/target.bin"
+
+
+@asynccontextmanager
+async def _bytes(path: Path) -> AsyncGenerator[FileLike]:
+    yield await anyio.Path(path).read_bytes()
+
+
+@asynccontextmanager
+async def _path(path: Path) -> AsyncGenerator[FileLike]:
+    yield path
+
+
+@asynccontextmanager
+async def _file(path: Path) -> AsyncGenerator[FileLike]:
+    with path.open("rb") as file:
+        yield file
+
+
+@asynccontextmanager
+async def _anyio(path: Path) -> AsyncGenerator[FileLike]:
+    async with await anyio.open_file(path, "rb") as file:
+        yield file
+
+
+@asynccontextmanager
+async def _aiofiles(path: Path) -> AsyncGenerator[FileLike]:
+    async with aiofiles.open(path, "rb") as file:
+        yield file
+
+
+SOURCES: dict[str, Callable[[Path], AbstractAsyncContextManager[FileLike]]] = {
+    "bytes": _bytes,
+    "path": _path,
+    "file": _file,
+    "anyio": _anyio,
+    "aiofiles": _aiofiles,
+}
+
+
+@final
+class _PatientStream:
+    """A stream that stops half way until a file named *go* appears."""
+
+    def __init__(self, content: bytes, go: Path) -> None:
+        self._content, self._given, self._go = content, 0, go
+
+    async def read(self, size: int = -1, /) -> bytes:
+        if self._given > len(self._content) // 2:
+            await anyio.to_thread.run_sync(partial(wait_until, self._go.exists, 60))
+        chunk = self._content[self._given : self._given + size]
+        self._given += len(chunk)
+        return chunk
+
+
+async def _save(base: Path, kind: str, job_id: str, source: Path) -> None:
+    async with SOURCES[kind](source) as file:
+        await LocalJobStorage(base).save(job_id, TARGET, file)
+
+
+def save_on_and_on(base: Path, kind: str, job_id: str, sources: list[Path]) -> None:
+    """Save one source after the other, far longer than any test waits before it kills."""
+
+    async def save() -> None:
+        for _ in range(1000):
+            for source in sources:
+                await _save(base, kind, job_id, source)
+
+    anyio.run(save)
+
+
+def save_patiently(base: Path, job_id: str, source: Path, go: Path) -> str:
+    """Save a source, pausing half way until *go* exists; return the hash."""
+    stream = _PatientStream(source.read_bytes(), go)
+    return anyio.run(LocalJobStorage(base).save, job_id, TARGET, stream).hash
+
+
+def save_beyond_limit(base: Path, kind: str, job_id: str, source: Path) -> str:
+    """Save with files limited to 1 MiB; return the name of the error that came through."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, MIB))
+    try:
+        anyio.run(_save, base, kind, job_id, source)
+    except OSError as error:
+        return os.strerror(error.errno or 0)
+    return "stored"

@@ -94,7 +94,7 @@ class JobDatabase:
             execute,
             execute_each or _one_by_one,
             self.database.dialect.name,
-            marks_changes=self.delivery.is_durable,
+            has_outbox=self.delivery.is_durable,
         )
 
 

@@ -11,7 +11,11 @@ from weakref import ref
 
 from cl_server_shared.database import Database
 from cl_server_shared.jobs.rows import UnannouncedRow, event_of_unannounced
-from cl_server_shared.jobs.sql.outbox import ADOPT, FIRST_UNANNOUNCED, RECORD_ANNOUNCED
+from cl_server_shared.jobs.sql.outbox import (
+    FIRST_UNANNOUNCED,
+    RECORD_ANNOUNCED,
+    TAKE_OVER_UNANNOUNCED,
+)
 from cl_server_shared.models import JobEvent
 from cl_server_shared.process.clock import Clock
 from cl_server_shared.process.fork import no_fork, renew_after_fork
@@ -169,7 +173,7 @@ def _overdue(database: Database, now_ms: int, room: int) -> list[UnannouncedRow]
     if not isinstance(first, int) or first >= overdue_at:
         return []
     values = {"now": now_ms, "before": overdue_at, "limit": room}
-    return [UnannouncedRow._make(row) for row in database.execute(ADOPT, values)]
+    return [UnannouncedRow._make(row) for row in database.execute(TAKE_OVER_UNANNOUNCED, values)]
 
 
 def _key(event: JobEvent) -> JobKey:

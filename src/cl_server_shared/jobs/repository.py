@@ -260,9 +260,9 @@ class SqlJobRepository(JobManagement):
             InvalidJobError: *limit* is below 1, or *after* is no token of this filter.
         """
         conditions = paging.conditions_of(JobFilter() if jobs is None else jobs)
-        place = {} if after is None else {"before_id": paging.place_of(conditions, after)}
+        position = {} if after is None else {"before_id": paging.position_of(conditions, after)}
         wanted = arguments.checked_limit(limit)
-        found = self._jobs.store.find({**conditions, **place}, wanted)
+        found = self._jobs.store.find({**conditions, **position}, wanted)
         is_last = len(found) < wanted
         return JobPage(
             tuple(rows.readable(row) for row in found),

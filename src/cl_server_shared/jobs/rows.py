@@ -11,8 +11,8 @@ from cl_server_shared.jobs.job_state import FINAL, JobState
 from cl_server_shared.jobs.validation import (
     Submission,
     is_percentage,
-    is_plain_message,
-    is_plain_name,
+    is_trusted_message,
+    is_trusted_name,
 )
 from cl_server_shared.models import JobEvent, JobRecord, JobStatus
 from cl_server_shared.models.job import PROGRESS_MAX, storable_text
@@ -120,18 +120,18 @@ def event_of_unannounced(row: UnannouncedRow) -> JobEvent:
 
 def record_of(row: JobRow) -> JobRecord | Unreadable:
     """Read a row as a record, or tell why no record can hold it; total."""
-    return _plain_record(row) or _validated_record(row)
+    return _trusted_record(row) or _validated_record(row)
 
 
-def _plain_record(row: JobRow) -> JobRecord | None:
+def _trusted_record(row: JobRow) -> JobRecord | None:
     """Read a row that is beyond doubt valid, at a fifth of what validating it costs; else None."""
-    params = _plain_object(row.params)
-    output = None if row.output is None else _plain_object(row.output)
+    params = _trusted_object(row.params)
+    output = None if row.output is None else _trusted_object(row.output)
     if (
         params is None
         or (output is None and row.output is not None)
         or row.status not in _STATUSES
-        or not _is_plain(row)
+        or not _is_trusted(row)
     ):
         return None
     return _unpickled(
@@ -161,16 +161,16 @@ def _unpickled(values: dict[str, object]) -> JobRecord:
     return record
 
 
-def _is_plain(row: JobRow) -> bool:
+def _is_trusted(row: JobRow) -> bool:
     return (
-        is_plain_name(row.job_id)
-        and is_plain_name(row.task_type)
+        is_trusted_name(row.job_id)
+        and is_trusted_name(row.task_type)
         and is_percentage(row.progress)
-        and is_plain_message(row.error_message)
+        and is_trusted_message(row.error_message)
     )
 
 
-def _plain_object(text: object) -> JsonObject | None:
+def _trusted_object(text: object) -> JsonObject | None:
     """Read an object from JSON in ASCII, as this library writes it; None if it is anything else."""
     if not isinstance(text, str) or not text.isascii() or "\\u0000" in text:
         return None
@@ -215,7 +215,7 @@ def readable(row: JobRow) -> JobRecord:
 
 
 def version_of(row: JobRow) -> JobVersion:
-    """Return the mark of a row."""
+    """Return what tells whether the job of a row has changed."""
     return JobVersion(
         row.job_id,
         row.id,
@@ -232,12 +232,12 @@ def state_of(row: JobRow) -> JobState:
 
     An unknown status is final like `error`; a number that is none, or is negative, counts as 0.
     """
-    output = _shown(row.output)
+    output = _text_or_none(row.output)
     return JobState(
         status=_status(row.status),
         progress=_count(row.progress),
         output=None if output == "null" else output,  # the original library wrote JSON's null
-        error_message=_shown(row.error_message),
+        error_message=_text_or_none(row.error_message),
         started_at=row.started_at,
         completed_at=row.completed_at,
         available_at=row.available_at,
@@ -246,9 +246,9 @@ def state_of(row: JobRow) -> JobState:
         claim_number=_count(row.claim_number),
         retry_count=_count(row.retry_count),
         max_retries=_count(row.max_retries),
-        last_error=_shown(row.last_error),
-        cancel_reason=_shown(row.cancel_reason),
-        attempts=_shown(row.attempts),
+        last_error=_text_or_none(row.last_error),
+        cancel_reason=_text_or_none(row.cancel_reason),
+        attempts=_text_or_none(row.attempts),
         event_seq=_count(row.event_seq),
     )
 
@@ -267,7 +267,7 @@ def _count(value: object) -> int:
     return value if isinstance(value, int) and value >= 0 else 0
 
 
-def _shown(value: object) -> str | None:
+def _text_or_none(value: object) -> str | None:
     """Read a text that SQLite may have stored as anything, so that it can be stored again."""
     return None if value is None else storable_text(str(value))
 

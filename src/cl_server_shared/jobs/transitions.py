@@ -100,7 +100,7 @@ class Transitions:
 
     def _store_each(self, applied: Sequence[tuple[KnownJob, Applied]]) -> dict[str, Applied]:
         now_ms = self._clock.now_ms()
-        stored = self._store.store_each(
+        stored = self._store.save_states(
             [(seen.row_id, seen.state, decided.state) for seen, decided in applied], now_ms
         )
         done = [(seen, decided) for seen, decided in applied if seen.row_id in stored]
@@ -117,7 +117,7 @@ class Transitions:
             expired_at: for a takeover, the time (ms) at which its lease must have ended.
         """
         now_ms = self._clock.now_ms()
-        stored = self._store.store(seen.row_id, seen.state, state, now_ms, expired_at)
+        stored = self._store.save_state(seen.row_id, seen.state, state, now_ms, expired_at)
         if stored is None:
             return False
         self._done(seen.in_state(stored), now_ms)

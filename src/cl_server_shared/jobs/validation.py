@@ -10,7 +10,7 @@ from cl_server_shared.jobs.job_state import Change
 from cl_server_shared.jobs.policy import JobPolicy
 from cl_server_shared.models import JobRecord, JobRecordUpdate, JobStatus
 from cl_server_shared.models.job import NAME_MAX_LENGTH, PROGRESS_MAX
-from cl_server_shared.models.json_object import encode_object, plain_json
+from cl_server_shared.models.json_object import encode_object, trusted_json
 from cl_server_shared.models.validation import reasons
 from cl_server_shared.protocols.jobs import JobRecordLike, JobRecordUpdateLike
 
@@ -33,33 +33,33 @@ def checked_submission(job: JobRecordLike, policy: JobPolicy) -> Submission:
     Raises:
         InvalidJobError: it cannot be stored.
     """
-    plain = _plain_submission(job) if type(job) is JobRecord else None
-    if plain is None:
+    trusted = _trusted_submission(job) if type(job) is JobRecord else None
+    if trusted is None:
         return _validated_submission(job, policy.json_max_bytes)
-    checked_length("params", plain.params, policy.json_max_bytes)
-    checked_length("output", plain.output or "", policy.json_max_bytes)
-    return plain
+    checked_length("params", trusted.params, policy.json_max_bytes)
+    checked_length("output", trusted.output or "", policy.json_max_bytes)
+    return trusted
 
 
-def _plain_submission(job: JobRecord) -> Submission | None:
+def _trusted_submission(job: JobRecord) -> Submission | None:
     """Take a record that is beyond doubt valid, at a fifth of what validating it costs."""
     given = job.output
-    params, output = plain_json(job.params), None if given is None else plain_json(given)
+    params, output = trusted_json(job.params), None if given is None else trusted_json(given)
     if params is None or (output is None and given is not None):
         return None
-    plain = Submission(
+    trusted = Submission(
         job.job_id, job.task_type, params, job.status, job.progress, output, job.error_message
     )
-    return plain if _is_plain_submission(plain) else None
+    return trusted if _is_trusted_submission(trusted) else None
 
 
-def _is_plain_submission(submission: Submission) -> bool:
+def _is_trusted_submission(submission: Submission) -> bool:
     return (
-        is_plain_name(submission.job_id)
-        and is_plain_name(submission.task_type)
+        is_trusted_name(submission.job_id)
+        and is_trusted_name(submission.task_type)
         and type(submission.status) is JobStatus
         and is_percentage(submission.progress)
-        and is_plain_message(submission.error_message)
+        and is_trusted_message(submission.error_message)
     )
 
 
@@ -77,12 +77,12 @@ def _validated_submission(job: JobRecordLike, max_bytes: int) -> Submission:
     )
 
 
-def is_plain_name(value: object) -> bool:
+def is_trusted_name(value: object) -> bool:
     """Tell whether *value* is a job_id or task_type without any odd character."""
     return type(value) is str and 0 < len(value) <= NAME_MAX_LENGTH and value.isprintable()
 
 
-def is_plain_message(value: object) -> bool:
+def is_trusted_message(value: object) -> bool:
     """Tell whether *value* is a text in one line without any odd character, or None."""
     return value is None or (type(value) is str and value.isprintable())
 
@@ -112,33 +112,33 @@ def checked_change(updates: JobRecordUpdateLike, policy: JobPolicy) -> Change:
     Raises:
         InvalidJobError: it cannot be stored.
     """
-    plain = _plain_change(updates) if type(updates) is JobRecordUpdate else None
-    if plain is None:
+    trusted = _trusted_change(updates) if type(updates) is JobRecordUpdate else None
+    if trusted is None:
         return _validated_change(updates, policy)
-    checked_length("output", plain.output or "", policy.json_max_bytes)
-    return plain
+    checked_length("output", trusted.output or "", policy.json_max_bytes)
+    return trusted
 
 
-def _plain_change(update: JobRecordUpdate) -> Change | None:
+def _trusted_change(update: JobRecordUpdate) -> Change | None:
     """Take an update that is beyond doubt valid, at a fifth of what validating it costs."""
     given = update.output
-    output = None if given is None else plain_json(given)
+    output = None if given is None else trusted_json(given)
     if output is None and given is not None:
         return None
-    plain = Change(
+    trusted = Change(
         status=update.status,
         progress=update.progress,
         output=output,
         error_message=update.error_message,
     )
-    return plain if _is_plain_change(plain) else None
+    return trusted if _is_trusted_change(trusted) else None
 
 
-def _is_plain_change(change: Change) -> bool:
+def _is_trusted_change(change: Change) -> bool:
     return (
         (change.status is None or type(change.status) is JobStatus)
         and (change.progress is None or is_percentage(change.progress))
-        and is_plain_message(change.error_message)
+        and is_trusted_message(change.error_message)
     )
 
 

@@ -22,11 +22,11 @@ def encode_object(value: Mapping[str, object]) -> str:
         ValueError: a value is no JSON (RFC 8259 has no NaN and no Infinity), a key is no text, or a
             text holds NUL, which PostgreSQL cannot store.
     """
-    text = plain_json(value)
+    text = trusted_json(value)
     return _encode(value) if text is None else text
 
 
-def plain_json(value: object) -> str | None:
+def trusted_json(value: object) -> str | None:
     """Write an object as `encode_object` does; None if it is not beyond doubt a JSON object."""
     kept = _round_trip(value)
     if kept is None:

@@ -117,6 +117,17 @@ def test_the_end_of_the_thread_is_told_in_the_thread() -> None:
     assert told.get(timeout=5) == "test"
 
 
+def test_a_closed_one_starts_no_more() -> None:
+    steps: SimpleQueue[int] = SimpleQueue()
+    background = BackgroundThread("test", lambda: steps.put(1))
+    background.wake()
+    steps.get(timeout=5)
+
+    assert background.close(5)
+    assert not background.wake()
+    assert steps.empty()
+
+
 def test_it_can_be_stopped_by_itself_and_before_it_began() -> None:
     stopped: SimpleQueue[bool] = SimpleQueue()
     background = BackgroundThread("test", lambda: stopped.put(background.stop(5)))

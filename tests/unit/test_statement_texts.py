@@ -11,7 +11,7 @@ from typing import Protocol, cast
 import pytest
 
 from cl_server_shared.database import Statement, make_engine, upgrade
-from cl_server_shared.jobs.rows import JobRow
+from cl_server_shared.jobs.rows import ROW_COLUMNS
 from cl_server_shared.jobs.sql import claims as sql_claims
 from cl_server_shared.jobs.sql import outbox as sql_outbox
 from cl_server_shared.jobs.sql import rows as sql_rows
@@ -190,5 +190,5 @@ def test_a_claim_takes_the_first_waiting_job(connection: sqlite3.Connection) -> 
 
     claimed = _rows(connection, sql, sql_claims.CLAIM, values)
 
-    place = JobRow._fields.index("job_id")
+    place = ROW_COLUMNS.index("job_id")
     assert [row[place] for row in claimed] == list(waiting[0])

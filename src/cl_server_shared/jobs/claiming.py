@@ -109,7 +109,7 @@ class Claiming:
             return False
         if not self._transitions.save(known, decision.state, now_ms, expired_at=now_ms):
             return False
-        _LOG.warning("job %s: claim %d expired", row.job_id, row.claim_number)
+        _LOG.warning("job %s: claim %d expired", row.job_id, row.state.claim_number)
         return True
 
 

@@ -13,7 +13,7 @@ from cl_server_shared.database import (
     Values,
 )
 from cl_server_shared.jobs.job_state import JobState
-from cl_server_shared.jobs.rows import JobRow
+from cl_server_shared.jobs.rows import JobRow, row_of
 from cl_server_shared.jobs.sql import claims as sql_claims
 from cl_server_shared.jobs.sql import rows as sql_rows
 from cl_server_shared.jobs.sql.arrays import in_arrays, portions
@@ -88,7 +88,7 @@ class JobTable:
     def find(self, conditions: dict[str, object], limit: int) -> list[JobRow]:
         """Return the newest *limit* jobs that meet *conditions*."""
         found = self._run(find_statement(frozenset(conditions)), {**conditions, "limit": limit})
-        return [_row(row) for row in found]
+        return [row_of(row) for row in found]
 
     def count(self) -> list[tuple[str, str, int]]:
         """Return status, task type and number of jobs, for each pair of which there are any."""
@@ -180,7 +180,7 @@ class JobTable:
             values["ids"] = json.dumps(self._first_waiting(task_types, limit))
         is_of_type = len(task_types) == 1 and self._dialect == "postgresql"
         statement = sql_claims.CLAIM_EACH_OF_TYPE if is_of_type else sql_claims.CLAIM_EACH
-        claimed = [_row(found) for found in self._run(statement, values)]
+        claimed = [row_of(found) for found in self._run(statement, values)]
         if claimed or self._dialect == "sqlite":
             return sorted(claimed, key=lambda row: (-row.priority, row.id))
         row = self._claim_again(task_types, lease)
@@ -249,7 +249,7 @@ class JobTable:
     def expired(self, now_ms: int) -> list[JobRow]:
         """Return jobs whose lease has ended, the longest ended first, at most 100."""
         values = {"now": now_ms, "limit": _EXPIRED_AT_ONCE}
-        return [_row(found) for found in self._run(sql_claims.EXPIRED, values)]
+        return [row_of(found) for found in self._run(sql_claims.EXPIRED, values)]
 
 
 def _of_types(task_types: Sequence[str]) -> dict[str, object]:
@@ -293,11 +293,7 @@ def _can_be_stored(job_id: str) -> bool:
 
 
 def _first(found: Sequence[Row]) -> JobRow | None:
-    return _row(found[0]) if found else None
-
-
-def _row(found: Row) -> JobRow:
-    return JobRow._make(found)  # the statement selects the fields of JobRow in their order
+    return row_of(found[0]) if found else None
 
 
 def _integer(value: object) -> int:

@@ -230,7 +230,7 @@ class SqlJobRepository(JobManagement):
         found = self._jobs.table.find({**conditions, **place}, wanted)
         is_last = len(found) < wanted
         return JobPage(
-            tuple(rows.readable(row) for row in found),
+            tuple(rows.details_of(row) for row in found),
             None if is_last else paging.page_token(conditions, found[-1].id),
         )
 

@@ -31,7 +31,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql.functions import Function
 
 from cl_server_shared.database import JOBS, PROCESSING, QUEUED, Statement
-from cl_server_shared.jobs.rows import JobRow
+from cl_server_shared.jobs.rows import ROW_COLUMNS
 from cl_server_shared.jobs.sql.columns import (
     LIMIT,
     NOW,
@@ -99,7 +99,7 @@ def _claimed(dialect: str, which: ColumnElement[bool]) -> ClauseElement:
         "event_seq": JOBS.c.event_seq + ONE,
         "unannounced_at": still_unannounced(dialect),
     }
-    return returning(update(JOBS).where(which).values(claimed), JobRow._fields)
+    return returning(update(JOBS).where(which).values(claimed), ROW_COLUMNS)
 
 
 def _waiting_of_type(_dialect: str) -> ClauseElement:

@@ -11,6 +11,7 @@ from pydantic_core import from_json
 from cl_server_shared.jobs.job_state import FINAL, JobState
 from cl_server_shared.jobs.validation import Submission, is_trusted
 from cl_server_shared.models import JobDetails, JobEvent, JobRecord, JobStatus
+from cl_server_shared.models.event import trusted_event
 from cl_server_shared.models.job import PROGRESS_MAX, storable_text
 from cl_server_shared.models.json_object import JsonObject
 from cl_server_shared.models.validation import reasons
@@ -97,7 +98,7 @@ def new_row(new: Submission, *, now_ms: int) -> dict[str, object]:
 def event_of_new(new: Submission, *, now_ms: int) -> JobEvent:
     """Return what is told of a job that was just added."""
     record = new.record
-    return JobEvent(
+    return trusted_event(
         job_id=record.job_id,
         event_type=record.status,
         timestamp=now_ms,
@@ -111,7 +112,7 @@ def event_of_new(new: Submission, *, now_ms: int) -> JobEvent:
 def event_of_unannounced(row: UnannouncedRow) -> JobEvent:
     """Return what is told of a job's present state; total, as `state_of` is."""
     created_at = _count(row.created_at)
-    return JobEvent(
+    return trusted_event(
         job_id=str(row.job_id),
         event_type=_status(row.status),
         timestamp=_count(row.updated_at) or created_at,

@@ -13,6 +13,7 @@ from cl_server_shared.jobs.leases import Claims, KnownJob
 from cl_server_shared.jobs.lifecycle import decide
 from cl_server_shared.jobs.rows import JobRow
 from cl_server_shared.models import JobEvent
+from cl_server_shared.models.event import trusted_event
 from cl_server_shared.models.outcome import NotFound
 
 _MOST_READS: Final = 1000
@@ -168,7 +169,7 @@ class Transitions:
 
 
 def _event(known: KnownJob, now_ms: int) -> JobEvent:
-    return JobEvent(
+    return trusted_event(
         job_id=known.job_id,
         event_type=known.state.status,
         timestamp=now_ms,

@@ -1,6 +1,5 @@
 """Workers that are known inside one process; also the test double."""
 
-from dataclasses import replace
 from typing import final, override
 
 from cl_server_shared.models import WorkerStatus
@@ -62,7 +61,9 @@ class MemoryPresence(Presence):
         require_range("idle count", count, 0)
         if not self._is_closed:
             now_ms = self._clock.now_ms()
-            self._registry.put(replace(self._status, idle_count=count, timestamp=now_ms))
+            self._registry.put(
+                self._status.model_copy(update={"idle_count": count, "timestamp": now_ms})
+            )
 
     @override
     def close(self) -> None:

@@ -2,7 +2,6 @@
 
 import logging
 import time
-from dataclasses import replace
 from typing import Final, final, override
 
 from cl_server_shared.errors import ConfigError
@@ -119,7 +118,8 @@ class _WorkerAnnouncement(Announcement):
         idle_count = self.idle_count
         self._standing = after_speaking(self._standing, idle_count, time.monotonic())
         self._has_spoken = True
-        status = replace(self._status, idle_count=idle_count, timestamp=self._clock.now_ms())
+        now = {"idle_count": idle_count, "timestamp": self._clock.now_ms()}
+        status = self._status.model_copy(update=now)
         return Message(self._topic, encode_status(status), is_retained=True)
 
     @override

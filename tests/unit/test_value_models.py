@@ -10,7 +10,6 @@ from pydantic import ValidationError
 from cl_server_shared.models import Attempt, JobEvent, JobStatus, WorkerStatus
 from cl_server_shared.models.event import trusted_event
 
-
 type Value = JobEvent | WorkerStatus | Attempt
 
 

@@ -21,7 +21,7 @@ class MemoryWorkerRegistry(WorkerRegistry):
         self._is_closed = False
 
     def put(self, status: WorkerStatus) -> None:
-        """Take in what a worker tells."""
+        """Take in what a worker announces."""
         self._by_session[status.session] = status
 
     def remove(self, session: str) -> None:
@@ -47,7 +47,7 @@ class MemoryWorkerRegistry(WorkerRegistry):
 
 @final
 class MemoryPresence(Presence):
-    """Tells a registry of this process that a worker is there."""
+    """Announces a worker to a registry of this process."""
 
     def __init__(self, registry: MemoryWorkerRegistry, status: WorkerStatus, clock: Clock) -> None:
         self._registry = registry

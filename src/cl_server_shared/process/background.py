@@ -61,6 +61,7 @@ class BackgroundThread:
         """Begin without a thread: a parent's stayed with it."""
         self._lock = threading.RLock()
         self._run: _Run | None = None
+        self._latest: threading.Thread | None = None
 
     @property
     def is_running(self) -> bool:
@@ -95,13 +96,23 @@ class BackgroundThread:
         """
         with self._lock:
             run, self._run = self._run, None
-            if run is None:
-                return True
-            run.is_stopped = True
-            run.wake()
-        if run.thread is not threading.current_thread():
-            run.thread.join(within_seconds)
-        return not run.thread.is_alive()
+            if run is not None:
+                run.is_stopped = True
+                run.wake()
+        return self.join(within_seconds)
+
+    def join(self, within_seconds: float) -> bool:
+        """Wait, at most so many seconds (0 or more), until the thread has ended by itself.
+
+        Returns:
+            Whether it has; False too in that thread itself.
+        """
+        thread = self._latest
+        if thread is None:
+            return True
+        if thread is not threading.current_thread():
+            thread.join(within_seconds)
+        return not thread.is_alive()
 
     def close(self, within_seconds: float = 0.0) -> bool:
         """End the thread as `stop` does, for good: a later `wake` starts none."""
@@ -112,12 +123,14 @@ class BackgroundThread:
 
     def _start(self) -> bool:
         run = _Run(self._name, self._loop)
+        self._run = run  # first: a signal handler that interrupts the start shall make no other
         try:
             run.thread.start()
         except RuntimeError as error:
+            self._run = None
             self._refused.warn("the thread %r cannot start, trying again: %s", self._name, error)
             return False
-        self._run = run
+        self._latest = run.thread
         if self._at_exit is not None:
             atexit.unregister(self._at_exit)  # once, however often it starts
             atexit.register(self._at_exit)
@@ -131,8 +144,7 @@ class BackgroundThread:
                 if pause is None and is_over and self._end(run):
                     return
         finally:
-            if self._at_end is not None:
-                self._at_end()
+            self._leave(run)
 
     def _take_step(self, run: "_Run") -> float | None:
         run.is_woken = False  # first: what comes from here on is for another step
@@ -151,6 +163,16 @@ class BackgroundThread:
             if self._run is run:
                 self._run = None
             return True
+
+    def _leave(self, run: "_Run") -> None:
+        try:
+            if self._at_end is not None:
+                self._at_end()
+        finally:
+            with self._lock:
+                # Still there: the step ended the thread, by SystemExit say.
+                if self._run is run and not self._end(run):
+                    self._start()
 
 
 @final

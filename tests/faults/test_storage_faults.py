@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 from cl_server_shared.errors import InvalidPathError
 from cl_server_shared.files.paths import CHECKSUMS, TEMPORARY_PREFIX
 from cl_server_shared.files.storage import LocalJobStorage
-from tests.support.storage_victims import MIB, SOURCES
+from tests.support.saving_processes import MIB, SOURCES
 
 pytestmark = pytest.mark.anyio
 

@@ -1,4 +1,4 @@
-"""What processes do that the fault tests of the storage kill, freeze or limit."""
+"""Processes that save, for the fault tests that kill, freeze or limit them."""
 
 import os
 import resource
@@ -6,13 +6,14 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import final
+from typing import Final, final
 
 import aiofiles
 import anyio
 
 from cl_server_shared.files.storage import LocalJobStorage
 from cl_server_shared.protocols.files import FileLike
+from tests.support.sync_storage import SyncJobStorage
 from tests.support.waiting import wait_until
 
 MIB = 1024 * 1024
@@ -56,8 +57,13 @@ SOURCES: dict[str, Callable[[Path], AbstractAsyncContextManager[FileLike]]] = {
 }
 
 
+SYNC_SOURCES: Final = ("bytes", "path", "file")
+KINDS: Final = (*SOURCES, *(f"{kind}, synchronous" for kind in SYNC_SOURCES))
+"""How a process may save: from each source, and from these with `save_sync`."""
+
+
 @final
-class _PatientStream:
+class _PausingStream:
     """A stream that stops half way until a file named *go* appears."""
 
     def __init__(self, content: bytes, go: Path) -> None:
@@ -71,12 +77,7 @@ class _PatientStream:
         return chunk
 
 
-async def _save(base: Path, kind: str, job_id: str, source: Path) -> None:
-    async with SOURCES[kind](source) as file:
-        await LocalJobStorage(base).save(job_id, TARGET, file)
-
-
-def save_on_and_on(base: Path, kind: str, job_id: str, sources: list[Path]) -> None:
+def save_repeatedly(base: Path, kind: str, job_id: str, sources: list[Path]) -> None:
     """Save one source after the other, far longer than any test waits before it kills."""
 
     async def save() -> None:
@@ -87,9 +88,9 @@ def save_on_and_on(base: Path, kind: str, job_id: str, sources: list[Path]) -> N
     anyio.run(save)
 
 
-def save_patiently(base: Path, job_id: str, source: Path, go: Path) -> str:
+def save_with_a_pause(base: Path, job_id: str, source: Path, go: Path) -> str:
     """Save a source, pausing half way until *go* exists; return the hash."""
-    stream = _PatientStream(source.read_bytes(), go)
+    stream = _PausingStream(source.read_bytes(), go)
     return anyio.run(LocalJobStorage(base).save, job_id, TARGET, stream).hash
 
 
@@ -101,3 +102,10 @@ def save_beyond_limit(base: Path, kind: str, job_id: str, source: Path) -> str:
     except OSError as error:
         return os.strerror(error.errno or 0)
     return "stored"
+
+
+async def _save(base: Path, kind: str, job_id: str, source: Path) -> None:
+    source_kind, _, synchronous = kind.partition(", ")
+    storage = SyncJobStorage(base) if synchronous else LocalJobStorage(base)
+    async with SOURCES[source_kind](source) as file:
+        await storage.save(job_id, TARGET, file)

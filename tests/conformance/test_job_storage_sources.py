@@ -192,7 +192,9 @@ async def test_bytes_size_and_hash_are_those_of_the_source(
 async def test_bytes_size_and_hash_of_a_blocking_source_are_the_same_without_a_loop(
     tmp_path: Path, kind: str
 ) -> None:
-    await check_what_is_stored(SyncJobStorage(tmp_path / "base"), tmp_path / "source", OPENERS[kind])
+    await check_what_is_stored(
+        SyncJobStorage(tmp_path / "base"), tmp_path / "source", OPENERS[kind]
+    )
 
 
 async def check_what_is_stored(storage: JobStorage, path: Path, opener: Opener) -> None:

@@ -20,6 +20,7 @@ from tests.support.saving_processes import (
     MIB,
     TARGET,
     save_beyond_limit,
+    save_interrupted,
     save_repeatedly,
     save_with_a_pause,
 )
@@ -125,3 +126,14 @@ def test_a_save_that_the_system_cuts_off_leaves_the_old_file(
     assert storage.resolve_path("job", TARGET).read_bytes() == b"old"
     assert storage.list_files("job") == [TARGET]
     assert temporary_files(base) == []
+
+
+def test_a_synchronous_save_interrupted_at_any_moment_stores_nothing_or_everything(
+    base: Path, sources: list[Path]
+) -> None:
+    with child(partial(save_interrupted, base, sources[0], 100)) as interrupted:
+        stored = interrupted.result()
+
+    print(f"\n100 interrupted saves: {stored.get(b'old', 0)} stored nothing, 0 fragments")
+    assert stored.keys() <= {b"old", b"AAA"}
+    assert stored[b"old"] > 0

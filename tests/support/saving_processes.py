@@ -2,10 +2,18 @@
 
 import os
 import resource
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import signal
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import (
+    AbstractAsyncContextManager,
+    asynccontextmanager,
+    contextmanager,
+    suppress,
+)
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Final, final
 
 import aiofiles
@@ -102,6 +110,36 @@ def save_beyond_limit(base: Path, kind: str, job_id: str, source: Path) -> str:
     except OSError as error:
         return os.strerror(error.errno or 0)
     return "stored"
+
+
+def save_interrupted(base: Path, source: Path, rounds: int) -> dict[bytes, int]:
+    """Save with `save_sync` over b"old", interrupted at any moment; count what was stored."""
+    random, stored, storage = Random(), Counter[bytes](), LocalJobStorage(base)
+    for number in range(rounds):
+        job_id = f"job-{number}"
+        storage.save_sync(job_id, TARGET, b"old")
+        with suppress(KeyboardInterrupt), _interrupted_after(random.uniform(0.0001, 0.02)):
+            storage.save_sync(job_id, TARGET, source)
+        stored[storage.resolve_path(job_id, TARGET).read_bytes()[:3]] += 1
+        assert storage.verify(job_id).is_sound
+    return dict(stored)
+
+
+@contextmanager
+def _interrupted_after(seconds: float) -> Generator[None]:
+    """Raise KeyboardInterrupt in the block after so long; wait for it at the block's end."""
+    interrupts = 0
+
+    def interrupt(_signal: int, _frame: object) -> None:
+        nonlocal interrupts
+        interrupts += 1
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    yield
+    # Python swallows what is raised in a finalizer: then it does not come again.
+    wait_until(lambda: interrupts > 0)
 
 
 async def _save(base: Path, kind: str, job_id: str, source: Path) -> None:

@@ -47,7 +47,7 @@ def stream_chunks(file: object) -> Generator[Chunk]:
     Raises:
         InvalidSourceError: it is no open stream; with the first chunk: it is asynchronous.
     """
-    return reader_chunks(partial(_read_at_once, reader_of(file)))
+    return reader_chunks(partial(_read_blocking, reader_of(file)))
 
 
 def is_small(file: object) -> bool:
@@ -76,7 +76,7 @@ def reader_chunks(read: Callable[[int], object]) -> Generator[Chunk]:
 
 
 async def fill(batch: bytearray, read: Callable[[int], object]) -> bool:
-    """Read an asynchronous stream into *batch* until it is worth a thread's while, about 1 MiB.
+    """Read an asynchronous stream into *batch*, until that is 1 MiB or more: worth a thread.
 
     Returns:
         Whether the stream is at its end.
@@ -128,7 +128,7 @@ def _path_chunks(given: str | PathLike[str] | PathLike[bytes]) -> Generator[Chun
             yield buffer[:count]
 
 
-def _read_at_once(read: Callable[[int], object], size_bytes: int) -> object:
+def _read_blocking(read: Callable[[int], object], size_bytes: int) -> object:
     answer = read(size_bytes)
     if not isinstance(answer, Awaitable):
         return answer

@@ -43,13 +43,17 @@ async def run_in_thread[T](
     except BaseException as error:
         # Scopes of anyio and trio wait for the thread; Task.cancel() leaves it running.
         await call.abandon()
-        if not call.has_begun and _tells_of_no_thread(error):
-            raise OSError(errno.EAGAIN, f"no thread to work in: {error}") from error
+        if not call.has_begun and _is_refused_thread(error):
+            raise OSError(
+                errno.EAGAIN,
+                f"the system refuses a thread ({error}): use fewer at once, or allow more with"
+                " 'ulimit -u' or the container's limit of processes",
+            ) from error
         raise
 
 
-def _tells_of_no_thread(error: BaseException) -> bool:
-    """Tell CPython's refusals, with the system's limit reached and at its own end, from others."""
+def _is_refused_thread(error: BaseException) -> bool:
+    """Tell CPython's refusals, at the system's limit and at the interpreter's end, from others."""
     return isinstance(error, RuntimeError) and "new thread" in str(error)
 
 

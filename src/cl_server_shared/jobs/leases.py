@@ -127,6 +127,11 @@ class LeaseKeeper:
         self._watched: WeakKeyDictionary[Claims, Database] = WeakKeyDictionary()
         self._thread: threading.Thread | None = None
 
+    def close(self) -> None:
+        """Let every claim go: its lease ends, and others may take the job; harmless to repeat."""
+        with self._lock:
+            self._watched.clear()
+
     def next_lease(self) -> tuple[int, int]:
         """Return the time, and when a lease that begins now ends, in ms since the epoch."""
         now_ms = self._clock.now_ms()

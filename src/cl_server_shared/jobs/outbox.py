@@ -1,6 +1,7 @@
 """What this process has told of one database's jobs, and what of it has arrived."""
 
 import json
+import logging
 import threading
 import time
 from collections import Counter
@@ -10,6 +11,7 @@ from typing import Final, final
 from weakref import ref
 
 from cl_server_shared.database import Database
+from cl_server_shared.errors import ContainerClosedError
 from cl_server_shared.jobs.rows import UnannouncedRow, event_of_unannounced
 from cl_server_shared.jobs.sql.outbox import ADOPT, FIRST_UNANNOUNCED, RECORD_ANNOUNCED
 from cl_server_shared.models import JobEvent
@@ -20,6 +22,7 @@ from cl_server_shared.protocols.events import Broadcaster, ConfirmingBroadcaster
 type JobKey = tuple[str, int]
 """A job's `job_id` and `created_at`: together they are never another job's."""
 
+_LOG: Final = logging.getLogger(__name__)
 _OVERDUE_MS: Final = 5_000
 _IN_HAND_AT_MOST: Final = 1_000
 _REACHABLE_SECONDS: Final = 5.0
@@ -83,6 +86,12 @@ class Outbox:
 
     def announce(self, event: JobEvent) -> None:
         """Tell the world of a committed change; returns at once."""
+        try:
+            self._announce(event)
+        except ContainerClosedError:  # it closed since the change was committed, which holds
+            _LOG.warning("Published after close, dropped: %r", event)
+
+    def _announce(self, event: JobEvent) -> None:
         if self._confirming is None:
             self._broadcaster.publish(event)
             return

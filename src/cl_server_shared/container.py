@@ -147,7 +147,8 @@ def _checked(name: str, replacement: object) -> providers.Provider[object]:
         return providers.Object(_fitting(name, replacement))
     given = cast("providers.Provider[object]", replacement)  # isinstance tells no type argument
     if isinstance(given, providers.Object):
-        return providers.Object(_fitting(name, given()))
+        _fitting(name, given())
+        return given
     return providers.Callable(_fitting, name, given)
 
 

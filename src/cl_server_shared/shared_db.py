@@ -3,9 +3,8 @@
 from sqlalchemy.orm import Session, sessionmaker
 
 from cl_server_shared.container import process_container
-from cl_server_shared.errors import ConfigError
 from cl_server_shared.jobs.repository import SqlJobRepository
-from cl_server_shared.protocols.fitting import refuse_provider
+from cl_server_shared.protocols.fitting import require_callable
 
 __all__ = ["JobRepositoryService"]
 
@@ -25,15 +24,5 @@ class JobRepositoryService(SqlJobRepository):
     """
 
     def __init__(self, session_factory: sessionmaker[Session]) -> None:
-        _require_session_factory(session_factory)
+        require_callable("session_factory", session_factory, "sessionmaker")
         super().__init__(session_factory, process_container().repository_parts())
-
-
-def _require_session_factory(given: object) -> None:
-    """Refuse what makes no sessions; a `sessionmaker` is not the only thing that does."""
-    refuse_provider("session_factory", given, "sessionmaker")
-    if not callable(given):
-        raise ConfigError(
-            f"session_factory is of type {type(given).__name__}, and must make sessions: give "
-            "`sessionmaker(engine)`"
-        )

@@ -126,7 +126,8 @@ def _require_not_newer(connection: Connection) -> None:
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise SchemaError(
             f"the tables of {masked_url(repr(connection.engine.url))} have version "
-            f"{version}, and this library knows {SCHEMA_VERSION}: install the newer cl-server-shared that changed them"
+            f"{version}, and this library knows {SCHEMA_VERSION}: install the newer "
+            "cl-server-shared that changed them"
         )
 
 

@@ -23,7 +23,7 @@ from cl_server_shared.errors import ConfigError
 from cl_server_shared.jobs.async_repository import AsyncJobRepository
 from cl_server_shared.jobs.leases import LeaseKeeper
 from cl_server_shared.jobs.outbox_relay import OutboxRelay
-from cl_server_shared.jobs.parts import RepositoryParts
+from cl_server_shared.jobs.repository import RepositoryParts
 from cl_server_shared.presence.memory import MemoryWorkerRegistry
 from cl_server_shared.process.clock import Clock, SystemClock
 from cl_server_shared.process.entries import Entries

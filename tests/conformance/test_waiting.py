@@ -27,7 +27,7 @@ pytest_plugins = ["tests.support.databases"]
 pytestmark = pytest.mark.usefixtures("no_look_without_change")
 
 RESIZE: Final = ["resize"]
-WATCHING: Final = "cl_server_shared.database.watching"
+WATCHING: Final = "cl_server_shared.database.changes.watcher"
 SOON: Final = 20.0
 """Seconds within which what is waited for comes: generous, since the machine may be busy."""
 

@@ -229,7 +229,7 @@ def test_a_closed_containers_claims_end_with_their_lease(tmp_path: Path) -> None
             leases = first.leases()
         for _ in range(2):
             clock.advance(20)
-            leases.renew()  # as its thread does; its lease is 30 s
+            leases.renew()  # as its thread did; the lease is 30 s
 
         assert second.job_repository().fetch_next_job(["resize"]) is not None
 

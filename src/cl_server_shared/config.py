@@ -101,7 +101,7 @@ DatabaseUrl = Annotated[str, AfterValidator(MaskedUrl), PlainSerializer(masked_u
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class FolderlessSettings(BaseSettings, frozen=True):
+class FolderlessSettings(BaseSettings):
     """The settings that mean something without a base folder.
 
     A repository on a caller's own session factory reads only these. Durations are in seconds.
@@ -120,6 +120,7 @@ class FolderlessSettings(BaseSettings, frozen=True):
         case_sensitive=True,
         env_ignore_empty=True,
         extra="forbid",
+        frozen=True,
         hide_input_in_errors=True,
         validate_default=False,
     )
@@ -176,8 +177,9 @@ class FolderlessSettings(BaseSettings, frozen=True):
 
     @override
     def __repr_args__(self) -> Iterable[tuple[str | None, object]]:
-        for name, value in super().__repr_args__():  # `model_copy` takes what it is given as it is
-            yield name, MaskedUrl(value) if type(value) is str else value
+        shown = cast("Iterable[tuple[str | None, object]]", super().__repr_args__())  # it says Any
+        for name, value in shown:  # `model_copy` takes what it is given as it is
+            yield name, MaskedUrl(value) if isinstance(value, str) else value
 
 
 def _frozen(name: str) -> str:
@@ -188,7 +190,7 @@ def _frozen(name: str) -> str:
     )
 
 
-class Settings(FolderlessSettings, frozen=True):
+class Settings(FolderlessSettings):
     """Every setting. Folders and databases default to places under `CL_SERVER_DIR`.
 
     A database's own variable wins over `DATABASE_URL`, which wins over the default. Workers read

@@ -27,7 +27,9 @@ def close_part(name: str, part: object, port: type) -> None:
 
 
 def _closed[T](name: str, kind: type[T], port: type) -> type[T]:
-    members = {each: cast("object", getattr(kind, each, None)) for each in dir(port)}  # it gives Any
+    members = {
+        each: cast("object", getattr(kind, each, None)) for each in dir(port)
+    }  # it gives Any
     body: dict[str, object] = {
         each: _refusal(f"{name}.{each.removeprefix('__call__')}".rstrip("."), name, member)
         for each, member in members.items()

@@ -34,6 +34,17 @@ def require_port(name: str, value: object, port: type) -> None:
         )
 
 
+def require_callable(name: str, value: object, wanted: str) -> None:
+    """Refuse what cannot be called, and a provider of a container.
+
+    Raises:
+        ConfigError: names *name*, the type of *value* and what is *wanted*.
+    """
+    refuse_provider(name, value, wanted)
+    if not callable(value):
+        raise ConfigError(f"{name} is of type {type(value).__name__}, and must be a {wanted}")
+
+
 def refuse_provider(name: str, value: object, wanted: str) -> None:
     """Refuse a provider of a container where the part that it builds is wanted.
 

@@ -6,13 +6,30 @@ from typing import Final
 
 from cl_server_shared.errors import InvalidJobError
 from cl_server_shared.jobs.policy import JobPolicy
+from cl_server_shared.models import JobStatus
 from cl_server_shared.models.job import storable_text
 
 _INT64: Final = range(-(2**63), 2**63)
 _RETRIES: Final = range(2**31)
 _LIMITS: Final = range(1, 2**31)
+_LONGEST_SECONDS: Final = 10**9
+"""About thirty years."""
+_SHOWN_LENGTH: Final = 60
 TERMS: Final = ("created_by", "priority", "max_retries")
 """The columns of a new row that its record does not tell."""
+
+
+def checked_job_id(job_id: object) -> str:
+    """Return which job is meant; there may be none of that id.
+
+    Raises:
+        InvalidJobError: it is no text.
+    """
+    if type(job_id) is str:
+        return job_id
+    if not isinstance(job_id, str):
+        raise InvalidJobError(f"job_id must be text, not {_shown(job_id)}")
+    return str.__str__(job_id)  # of an enumeration's member
 
 
 def checked_terms(
@@ -37,6 +54,22 @@ def checked_terms(
     return dict(zip(TERMS, checked, strict=True))
 
 
+def checked_run_at(run_at: object, status: JobStatus, now_ms: int) -> int | None:
+    """Return the `available_at` of a new job: before this time (ms) it is not claimed.
+
+    None: at once, also for a time that is past.
+
+    Raises:
+        InvalidJobError: it is no time in milliseconds, or the job is not to wait.
+    """
+    if run_at is None:
+        return None
+    if status is not JobStatus.queued:
+        raise InvalidJobError(f"run_at is for jobs of status queued, and this one is {status}")
+    at = _integer("run_at", run_at, _INT64)
+    return at if at > now_ms else None
+
+
 def checked_limit(limit: object) -> int:
     """Return how many rows are asked for.
 
@@ -59,6 +92,34 @@ def checked_timeout(timeout_seconds: object) -> float:
             f"timeout_seconds {timeout_seconds!r} must be 0 or more, or None to wait for ever"
         )
     return timeout_seconds
+
+
+def checked_retry_after(retry_after_seconds: object) -> int | None:
+    """Return the delay of the next try in milliseconds; None: as the policy says.
+
+    Raises:
+        InvalidJobError: it is no finite number of 0 or more.
+    """
+    if retry_after_seconds is None:
+        return None
+    seconds = retry_after_seconds
+    if not isinstance(seconds, int | float) or not 0 <= seconds <= _LONGEST_SECONDS:
+        raise InvalidJobError(
+            f"retry_after_seconds must be a number from 0 to {_LONGEST_SECONDS}, or None for the "
+            f"backoff, not {_shown(seconds)}"
+        )
+    return int(seconds * 1000)
+
+
+def checked_message(message: object) -> str:
+    """Return an error message as it can be stored; it may be empty.
+
+    Raises:
+        InvalidJobError: it is no text.
+    """
+    if not isinstance(message, str):
+        raise InvalidJobError(f"message must be a text for people to read, not {_shown(message)}")
+    return storable_text(message)
 
 
 def checked_reason(reason: object) -> str:
@@ -86,6 +147,13 @@ def checked_task_types(task_types: object) -> list[str]:
             raise InvalidJobError(f"task type {task_type!r} must be text")
         types[str.__str__(task_type)] = None  # a plain text also of an enumeration's member
     return [each for each in types if _is_storable(each)]  # no job can be of another type
+
+
+def _shown(value: object) -> str:
+    """Name a value and its type, in a line."""
+    text = repr(value)
+    short = text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}..."
+    return f"{short} ({type(value).__name__})"
 
 
 def _is_storable(value: object) -> bool:

@@ -174,6 +174,14 @@ def _trusted_object(text: object) -> JsonObject | None:
     return cast("JsonObject", found) if isinstance(found, dict) else None
 
 
+def checkpoint_of(text: str | None) -> JsonObject | None:
+    """Read a checkpoint; None where there is none, or other code wrote no JSON object."""
+    try:
+        return None if text is None else _json("checkpoint", text)
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
 def _validated_record(row: JobRow) -> JobRecord | Unreadable:
     state = row.state
     try:

@@ -1,9 +1,9 @@
 """What callers bring, checked before the database sees it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from cl_server_shared.errors import InvalidJobError
 from cl_server_shared.jobs.job_state import Change
@@ -11,9 +11,16 @@ from cl_server_shared.jobs.policy import JobPolicy
 from cl_server_shared.models import JobRecord, JobRecordUpdate, JobStatus
 from cl_server_shared.models.base import Schema
 from cl_server_shared.models.job import NAME_MAX_LENGTH, PROGRESS_MAX
-from cl_server_shared.models.json_object import encode_object, trusted_json
+from cl_server_shared.models.json_object import (
+    JsonObject,
+    StorableObject,
+    encode_object,
+    trusted_json,
+)
 from cl_server_shared.models.validation import reasons
 from cl_server_shared.protocols.jobs import JobRecordLike, JobRecordUpdateLike
+
+_OBJECTS: Final[TypeAdapter[JsonObject]] = TypeAdapter(StorableObject)
 
 
 class Submission(NamedTuple):
@@ -30,7 +37,10 @@ def checked_submission(job: JobRecordLike, policy: JobPolicy) -> Submission:
     Raises:
         InvalidJobError: it is no record, or cannot be stored.
     """
-    trusted = _trusted_submission(job) if type(job) is JobRecord else None
+    try:
+        trusted = _trusted_submission(job) if type(job) is JobRecord else None
+    except AttributeError:  # it was made past its own checks, and lacks fields
+        trusted = None
     new = trusted or _validated_submission(job)
     checked_length("params", new.params, policy.json_max_bytes)
     checked_length("output", new.output or "", policy.json_max_bytes)
@@ -97,7 +107,10 @@ def checked_change(updates: JobRecordUpdateLike, policy: JobPolicy) -> Change:
     Raises:
         InvalidJobError: it is no update, or cannot be stored.
     """
-    trusted = _trusted_change(updates) if type(updates) is JobRecordUpdate else None
+    try:
+        trusted = _trusted_change(updates) if type(updates) is JobRecordUpdate else None
+    except AttributeError:  # it was made past its own checks, and lacks fields
+        trusted = None
     change = trusted or _validated_change(updates)
     checked_length("output", change.output or "", policy.json_max_bytes)
     return change
@@ -142,6 +155,23 @@ def _hint(value: object) -> str:
     if isinstance(value, Mapping):
         return ": make a record of it with `model_validate`"
     return ": it can be called, is the call missing?" if callable(value) else ""
+
+
+def checked_checkpoint(data: object, policy: JobPolicy) -> str:
+    """Return the text of a checkpoint, from any mapping that is a JSON object.
+
+    Raises:
+        InvalidJobError: it is no such mapping, or longer than allowed.
+    """
+    text = trusted_json(data)
+    if text is None:
+        try:
+            text = json_text("checkpoint", _OBJECTS.validate_python(data))
+        except ValidationError as error:
+            raise InvalidJobError(
+                f"this checkpoint was refused: {reasons(error, type(data).__name__)}"
+            ) from error
+    return checked_length("checkpoint", text, policy.json_max_bytes)
 
 
 def checked_each[T, R](items: Sequence[T], check: Callable[[T], R]) -> list[R]:

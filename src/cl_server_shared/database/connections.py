@@ -1,4 +1,4 @@
-"""The connections that statements run on."""
+"""The connections that statements run on: what `Database` asks of them."""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -9,8 +9,10 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 class Connections(Protocol):
     """Lends connections, one caller each; every one comes back exactly once."""
 
-    def retry_while_locked[T](self, act: Callable[[], T]) -> T:
-        """Do *act*, again and again while another process holds SQLite's lock.
+    def retry_while_locked[**P, T](
+        self, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call *act*, again and again while another process holds SQLite's lock.
 
         Raises:
             sqlite3.OperationalError: it still does when the time is up.

@@ -22,13 +22,10 @@ def is_locked(error: BaseException | None) -> bool:
     return code & _PRIMARY_CODE == sqlite3.SQLITE_BUSY
 
 
-def is_in_transaction(connection: DBAPIConnection) -> bool:
-    """Tell whether what was begun is neither committed nor undone."""
-    return isinstance(connection, sqlite3.Connection) and connection.in_transaction
-
-
-def retry_while_locked[T](act: Callable[[], T], within_seconds: float) -> T:
-    """Do *act*, again and again while another process holds SQLite's lock.
+def retry_while_locked[**P, T](
+    within_seconds: float, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Call *act*, again and again while another process holds SQLite's lock.
 
     Raises:
         sqlite3.OperationalError: it still does when the time is up, or something else is wrong.
@@ -36,7 +33,7 @@ def retry_while_locked[T](act: Callable[[], T], within_seconds: float) -> T:
     deadline: float | None = None
     while True:
         try:
-            return act()
+            return act(*args, **kwargs)
         except sqlite3.OperationalError as error:
             now = time.monotonic()
             deadline = deadline or now + within_seconds

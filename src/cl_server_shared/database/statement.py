@@ -8,6 +8,8 @@ from sqlalchemy import ClauseElement, Dialect, UpdateBase
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from cl_server_shared.errors import DatabaseError
+
 type Values = Mapping[str, object]
 type Row = tuple[object, ...]
 
@@ -93,3 +95,8 @@ def run(
         return cursor.fetchall() if compiled.gives_rows else _CHANGED * cursor.rowcount
     finally:
         cursor.close()  # one that is left open keeps SQLite's lock, even on a closed connection
+
+
+def failed(name: str, error: Exception) -> DatabaseError:
+    """Return what to raise from *error*, with which the statement of that name failed."""
+    return DatabaseError(f"{name}: the database failed: {error}")

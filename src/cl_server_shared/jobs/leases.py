@@ -141,8 +141,6 @@ class LeaseKeeper:
             leased_at: when the newest lease began (ms). It may be half over: a claim waits for
                 SQLite's lock with its lease already given.
         """
-        if database.is_bound_to_thread:
-            return  # its claims are out of everyone else's reach
         with self._lock:
             if claims not in self._watched:
                 self._watched[claims] = database

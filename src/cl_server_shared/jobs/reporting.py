@@ -37,9 +37,9 @@ class Reporting:
             parts.policy.progress_max_per_second, parts.clock, _writer_of_late_progress(self)
         )
 
-    def report(self, job_id: str, change: Change, *, may_wait: bool) -> Outcome:
-        """Change a job; progress that comes too fast is kept and written later if it *may_wait*."""
-        if may_wait and self._is_kept(job_id, change):
+    def report(self, job_id: str, change: Change) -> Outcome:
+        """Change a job; progress that comes too fast is kept and written later."""
+        if self._is_kept(job_id, change):
             return Deferred()
         return self.report_on(self._changes(), job_id, change)
 

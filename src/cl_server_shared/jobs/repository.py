@@ -123,8 +123,7 @@ class SqlJobRepository(JobManagement):
             InvalidJobError: the update cannot be stored.
         """
         change = validation.checked_change(updates, self._parts.policy)
-        may_wait = not self._jobs.database.is_bound_to_thread  # a timer's thread would write it
-        return self._reporting.report(job_id, change, may_wait=may_wait)
+        return self._reporting.report(job_id, change)
 
     @override
     def fetch_next_job(self, task_types: Sequence[str]) -> JobRecord | None:
@@ -395,7 +394,7 @@ class SqlJobRepository(JobManagement):
         if not self._jobs.in_session(session).add(row):
             return False
         after_commit(session, lambda: self._announcer.added(event))
-        after_commit(session, self._jobs.database.note_change)
+        after_commit(session, self._jobs.database.hub.note_change)
         return True
 
     def _first_claim_number(self) -> int:

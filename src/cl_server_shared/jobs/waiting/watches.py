@@ -20,6 +20,7 @@ from cl_server_shared.protocols.waiting import JobSnapshot, Watch
 _LOG: Final = logging.getLogger(__name__)
 _LIVE: Final = frozenset(JobStatus) - FINAL
 _SWEEP_EVERY_MS: Final = 250
+_POLL_SECONDS: Final = 1.0
 
 
 @final
@@ -29,23 +30,22 @@ class _Polling:
     def __init__(self, jobs: JobDatabase, waiter: ChangeSubscription) -> None:
         self._jobs: Final = jobs
         self._waiter: Final = waiter
-        self.is_woken_by_changes = False
+        self.pause_seconds: float = 0  # until the second look, which begins the watch
         self._has_looked = False
 
     def look[T](self, read: Callable[[], T]) -> T | None:
         """Return what *read* finds; None where the database failed, except at the first look.
 
         Raises:
-            DatabaseError: the database failed at the first look, cannot be waited on, or was closed
-                meanwhile.
+            DatabaseError: the database failed at the first look, or was closed meanwhile.
         """
         if not self._has_looked:
             found = read()
             self._has_looked = True
             return found
-        self._waiter.begin_look()
-        self._jobs.database.watch(self._waiter)
-        self.is_woken_by_changes = True
+        self._waiter.begin_poll()
+        is_watched = self._jobs.database.hub.add(self._waiter)
+        self.pause_seconds = math.inf if is_watched else _POLL_SECONDS
         try:
             return read()
         except DatabaseError as error:
@@ -58,7 +58,7 @@ class _Polling:
 
     def close(self) -> None:
         """Wake the owner no more."""
-        self._jobs.database.unwatch(self._waiter)
+        self._jobs.database.hub.discard(self._waiter)
 
 
 @final
@@ -89,7 +89,7 @@ class JobWatch(Watch[JobSnapshot]):
 
     @override
     def pause_seconds(self) -> float:
-        return math.inf if self._looking.is_woken_by_changes else 0
+        return self._looking.pause_seconds
 
     @override
     def close(self) -> None:
@@ -173,10 +173,9 @@ class WorkWatch(Watch[Literal[True]]):
     @override
     def pause_seconds(self) -> float:
         """Return when the next job is due: that time passes wakes nobody."""
-        if not self._looking.is_woken_by_changes:
-            return 0
         look_at = max(self._due_at, self._next_sweep_at)
-        return max(0, look_at - self._clock.now_ms()) / 1000
+        due_in_seconds = max(0, look_at - self._clock.now_ms()) / 1000
+        return min(due_in_seconds, self._looking.pause_seconds)
 
     @override
     def close(self) -> None:

@@ -20,7 +20,7 @@ from cl_server_shared.database.group_commit import GroupCommit, Write
 from cl_server_shared.database.migration import require_schema
 from cl_server_shared.database.private_connections import PrivateConnections
 from cl_server_shared.database.shared_connection import SharedConnection
-from cl_server_shared.database.sqlite import is_locked
+from cl_server_shared.database.sqlite import is_locked, retry_while_locked
 from cl_server_shared.database.statement import Row, Statement, Values, failed, run
 from cl_server_shared.database.transaction import Transaction
 from cl_server_shared.errors import DatabaseError
@@ -59,6 +59,7 @@ class Database:
         """Who waits for changes of this database, and who tells other processes of them."""
         self._engine: Final = ref(engine)  # the registry must not keep its own keys alive
         self._options: Final = options
+        self._lock_timeout: Final = options.lock_timeout_seconds
         self._failures: Final = (self.dialect.loaded_dbapi.Error, SQLAlchemyError)
         self._inherited: Final[list[Connections]] = []
         self._start(engine)
@@ -138,21 +139,17 @@ class Database:
     def _write(self, group_commit: GroupCommit, write: Write) -> Sequence[Row]:
         waiter = group_commit.waiter(write)
         try:
-            self._carry_out(group_commit.wait(waiter))
+            writes = group_commit.wait(waiter)
+            if len(writes) > 1:
+                self._try_together(writes)
+            if write.rows is None and write.error is None:
+                write.rows = self._run(write.statement, write.values)
         finally:
             waiter.has_left = True  # an assignment: see `GroupCommit`
-            group_commit.pass_on(waiter)
-        if write.rows is None:
-            raise DatabaseError(str(write.error)) from write.error
-        return write.rows
-
-    def _carry_out(self, writes: Sequence[Write]) -> None:
-        """Carry out the first of *writes* in any case, and the others if all can be committed."""
-        if len(writes) > 1:
-            self._try_together(writes)
-        for own in writes[:1]:
-            if own.rows is None and own.error is None:
-                own.rows = self._run(own.statement, own.values)
+            group_commit.wake_next()
+        if write.error is not None:
+            raise DatabaseError(str(write.error)) from write.error.__cause__
+        return write.rows or ()
 
     def _try_together(self, writes: Sequence[Write]) -> None:
         try:
@@ -180,8 +177,8 @@ class Database:
         try:
             connection = connections.acquire()
             try:
-                rows = connections.retry_while_locked(
-                    run, self.dialect, connection, statement, values
+                rows = retry_while_locked(
+                    self._lock_timeout, run, self.dialect, connection, statement, values
                 )
             except BaseException:
                 connections.discard(connection)
@@ -223,9 +220,7 @@ class Database:
             SharedConnection(engine) if is_shared else PrivateConnections(engine, self._options)
         )
         takes_turns = self.dialect.name == "sqlite" and not is_shared
-        self._group_commit = (
-            GroupCommit(self._options.lock_timeout_seconds) if takes_turns else None
-        )
+        self._group_commit = GroupCommit(self._lock_timeout) if takes_turns else None
         self._reads_any_text = False
         self._preparing = threading.Lock()
         self._is_prepared = False

@@ -4,7 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import takewhile
 from typing import Final, final
 
@@ -12,49 +12,40 @@ from cl_server_shared.database.statement import Row, Statement, Values
 from cl_server_shared.errors import DatabaseError
 
 _MOST_AT_ONCE: Final = 100
-_LONGEST_SLEEP_SECONDS: Final = 0.05
+_MOMENT_SECONDS: Final = 0.05
 
 
 @final
 class Write:
     """A statement; *rows* once it is committed, *error* if it is not and is not worth a retry."""
 
-    __slots__ = ("error", "rows", "statement", "values")
+    rows: Sequence[Row] | None = None
+    error: DatabaseError | None = None
 
     def __init__(self, statement: Statement, values: Values) -> None:
         self.statement: Final = statement
         self.values: Final = values
-        self.rows: Sequence[Row] | None = None
-        self.error: DatabaseError | None = None
 
 
 @final
 class Waiter:
-    """A thread that waits for its turn to write, or that another thread carries out its *write*.
+    """A thread that waits for its turn to write, or for another to carry out its *write*.
 
     Args:
         write: what it wants to do; None: something of its own, in its turn.
+        thread: its number.
         is_shared: whether another thread may carry out its write.
-        until: when its time is up, on the monotonic clock.
     """
 
-    __slots__ = ("_lock", "_until", "batch", "has_left", "is_shared", "is_taken", "thread", "write")
+    has_left: bool = False
+    taken_by: "Waiter | None" = None  # who tries to carry out its write together with others
+    _until: float = 0.0
+    _lock: "threading.Lock | None" = None
 
-    def __init__(self, write: Write | None, *, is_shared: bool, until: float) -> None:
+    def __init__(self, write: Write | None, thread: int, *, is_shared: bool) -> None:
         self.write: Final = write
-        self.is_shared: bool = is_shared
-        self.is_taken: bool = False  # another thread is carrying out its write
-        self.batch: Sequence[Waiter] = ()  # whose writes it carries out
-        self.has_left: bool = False
-        self.thread: Final = threading.get_ident()
-        self._until: Final = until
-        self._lock: Final = threading.Lock()
-        self._lock.acquire()
-
-    @property
-    def is_late(self) -> bool:
-        """Whether its time is up."""
-        return time.monotonic() >= self._until
+        self.thread: Final = thread
+        self.is_shared: Final = is_shared
 
     @property
     def is_decided(self) -> bool:
@@ -62,21 +53,24 @@ class Waiter:
         write = self.write
         return write is not None and (write.rows is not None or write.error is not None)
 
+    def sleep(self, timeout_seconds: float) -> bool:
+        """Wait until it is woken, or for a moment; tell whether its time is not up yet.
+
+        Ctrl-C may keep the main thread from waking it. The first call only makes that possible.
+        """
+        now = time.monotonic()
+        if self._lock is None:
+            self._until, self._lock = now + timeout_seconds, threading.Lock()
+            return self._lock.acquire()
+        left = self._until - now
+        self._lock.acquire(timeout=min(left, _MOMENT_SECONDS) if left > 0 else _MOMENT_SECONDS)
+        return left > 0
+
     def wake(self) -> None:
         """Let the thread look whether it is its turn; harmless when repeated."""
-        try:
-            self._lock.release()
-        except RuntimeError:
-            return  # it is about to look already
-
-    def sleep(self) -> None:
-        """Wait until it is woken, until its time is up, or for a moment.
-
-        Only for a moment, because Ctrl-C may keep the main thread from waking the next.
-        """
-        left = self._until - time.monotonic()
-        pause = min(left, _LONGEST_SLEEP_SECONDS) if left > 0 else _LONGEST_SLEEP_SECONDS
-        self._lock.acquire(timeout=pause)
+        if self._lock is not None:
+            with suppress(RuntimeError):  # it is about to look already
+                self._lock.release()
 
 
 @final
@@ -85,14 +79,12 @@ class GroupCommit:
 
     SQLite lets one connection write at a time: a second thread would only sleep, in pauses that
     grow, and each commit waits for the disk where `synchronous` is FULL. So threads queue up here,
-    and the first in the queue has the turn. Before it commits it takes over the writes of those
-    behind it. Whose write was carried out when its turn comes only wakes the next: if all woke at
-    once they would fight for the interpreter's lock, and so the first ones queue up again, for the
-    next commit, before the last ones go.
+    and the first has the turn. It takes over the writes of those behind it, for one commit; whose
+    write was carried out when its turn comes only wakes the next. If all woke at once they would
+    fight for the interpreter's lock; so the first queue up again before the last have left.
 
-    Signal handlers, and the exceptions they raise, run in the main thread alone. So its writes are
-    its own, nobody else waits for what it has in hand, and it leaves the queue by an assignment,
-    which no signal can keep from being done.
+    Signal handlers, and the exceptions they raise, come in the main thread alone. So nobody's write
+    depends on that, and it leaves by an assignment, which no signal can prevent.
 
     Args:
         timeout_seconds: how long (0 or more) a thread waits for its turn.
@@ -117,73 +109,72 @@ class GroupCommit:
             yield
         finally:
             waiter.has_left = True
-            self.pass_on(waiter)
+            self.wake_next()
 
     def waiter(self, write: Write | None) -> Waiter:
-        """Return what a thread waits as; once it sets `has_left`, its turn or its wait is over."""
-        is_shared = write is not None and threading.get_ident() != self._main_thread
-        return Waiter(write, is_shared=is_shared, until=time.monotonic() + self._timeout_seconds)
+        """Return what a thread waits as; when it sets `has_left`, its turn or its wait is over."""
+        thread = threading.get_ident()
+        return Waiter(write, thread, is_shared=write is not None and thread != self._main_thread)
 
     def wait(self, waiter: Waiter) -> Sequence[Write]:
-        """Queue up and wait; return the writes to carry out now, the waiter's own first.
+        """Wait for the turn; return the writes to carry out in it, the waiter's own first.
 
-        None are left to it when its own was carried out by another thread meanwhile.
+        None are left to it when another thread has carried out its own meanwhile.
 
         Raises:
             DatabaseError: the turn did not come in time; its write will not be carried out.
         """
         self._queue.append(waiter)
-        while not (self._has_turn(waiter) or waiter.is_decided):
-            waiter.sleep()
-            if waiter.is_late and self._withdraw(waiter):
-                raise DatabaseError(
-                    "the database is locked: other threads of this process have been writing, or "
-                    f"waiting to, for {self._timeout_seconds:g} s"
-                )
+        if self._queue[0] is not waiter:
+            self._await_turn(waiter)
         if waiter.write is None or waiter.is_decided:
             return ()
-        return [waiter.write, *self._take_over(waiter)]
+        return (waiter.write, *(self._taken_over(waiter) if len(self._queue) > 1 else ()))
 
-    def pass_on(self, waiter: Waiter) -> None:
-        """Wake whose turn it is, now that *waiter* has left."""
-        for each in waiter.batch:
-            if not each.is_decided:
-                each.is_shared = each.is_taken = False  # whose fault it was shows when it is alone
+    def wake_next(self) -> None:
+        """Wake whose turn it is, now that somebody has left."""
         head = self._head()
         if head is not None:
             head.wake()
 
-    def _has_turn(self, waiter: Waiter) -> bool:
-        head = self._head()
-        # A signal handler may write while its thread does, or waits to.
-        return head is not None and head.thread == waiter.thread
+    def _await_turn(self, waiter: Waiter) -> None:
+        while not waiter.is_decided:
+            head = self._head()
+            # A signal handler may write while its thread does, or waits to.
+            if head is not None and head.thread == waiter.thread:
+                return
+            if not waiter.sleep(self._timeout_seconds) and self._withdraw(waiter):
+                raise DatabaseError(
+                    "the database is locked: other threads of this process have been writing, or "
+                    f"waiting to, for {self._timeout_seconds:g} s"
+                )
 
     def _head(self) -> Waiter | None:
-        """Return the first that has not left, and let go of those that have."""
-        while True:
+        """Return the first that has not left; the others are let go."""
+        while self._queue:
             try:
                 head = self._queue[0]
                 if not head.has_left:
                     return head
                 self._queue.remove(head)
-            except IndexError:
-                return None
-            except ValueError:
+            except (IndexError, ValueError):
                 continue  # another thread let go of it
+        return None
 
     def _withdraw(self, waiter: Waiter) -> bool:
-        """Leave in vain; False: its write is being carried out."""
+        """Leave in vain; False: another thread is carrying its write out, or has done so."""
         with self._taking:
-            waiter.has_left = not waiter.is_taken
+            leader = waiter.taken_by
+            waiter.has_left = (leader is None or leader.has_left) and not waiter.is_decided
         return waiter.has_left
 
-    def _take_over(self, leader: Waiter) -> list[Write]:
-        """Take over the writes behind *leader*, up to one that must be alone."""
-        if not leader.is_shared or self._head() is not leader:
+    def _taken_over(self, leader: Waiter) -> list[Write]:
+        """Take over the writes behind *leader*; none, where its own has just failed with others."""
+        if not leader.is_shared or leader.taken_by is not None or self._head() is not leader:
             return []
         with self._taking:
             behind = [each for each in self._queue.copy() if not each.has_left][1:_MOST_AT_ONCE]
-            leader.batch = list(takewhile(lambda each: each.is_shared, behind))
-            for each in leader.batch:
-                each.is_taken = True
-        return [each.write for each in leader.batch if each.write is not None]
+            taken = list(takewhile(lambda each: each.is_shared and each.taken_by is None, behind))
+            for each in taken:
+                each.taken_by = leader
+        return [each.write for each in taken if each.write is not None]

@@ -1,7 +1,6 @@
 """Connections that callers' sessions never see: of a SQLite file, and of PostgreSQL."""
 
 from collections import deque
-from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Final, final, override
 from weakref import ref
@@ -34,12 +33,6 @@ class PrivateConnections(Connections):
         self._keeps_idle = not isinstance(engine.pool, NullPool)
 
     @override
-    def retry_while_locked[**P, T](
-        self, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        return retry_while_locked(self._options.lock_timeout_seconds, act, *args, **kwargs)
-
-    @override
     def acquire(self) -> DBAPIConnection:
         if self._permits is not None:
             self._permits.get()
@@ -54,11 +47,11 @@ class PrivateConnections(Connections):
         # another process has written (https://www.sqlite.org/lang_transaction.html, 2.2).
         is_sqlite = require_engine(self._engine).dialect.name == "sqlite"
         begin = "BEGIN IMMEDIATE" if is_sqlite else "BEGIN"
-        self.retry_while_locked(execute, connection, begin)
+        retry_while_locked(self._options.lock_timeout_seconds, execute, connection, begin)
 
     @override
     def commit(self, connection: DBAPIConnection) -> None:
-        self.retry_while_locked(execute, connection, "COMMIT")
+        retry_while_locked(self._options.lock_timeout_seconds, execute, connection, "COMMIT")
 
     @property
     @override

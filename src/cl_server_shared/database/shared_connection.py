@@ -1,7 +1,6 @@
 """The connection that callers' sessions use too: of a database in memory."""
 
 import threading
-from collections.abc import Callable
 from typing import final, override
 from weakref import ref
 
@@ -34,13 +33,6 @@ class SharedConnection(Connections):
         self._only_thread = (
             threading.get_ident() if isinstance(engine.pool, SingletonThreadPool) else None
         )
-
-    @override
-    def retry_while_locked[**P, T](
-        self, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
-        """Call *act*: no other process can hold a lock in this one's memory."""
-        return act(*args, **kwargs)
 
     @override
     def acquire(self) -> DBAPIConnection:

@@ -30,7 +30,7 @@ def retry_while_locked[**P, T](
     Raises:
         sqlite3.OperationalError: it still does when the time is up, or something else is wrong.
     """
-    deadline: float | None = None
+    deadline = 0.0
     while True:
         try:
             return act(*args, **kwargs)

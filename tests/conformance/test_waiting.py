@@ -27,14 +27,14 @@ pytest_plugins = ["tests.support.databases"]
 pytestmark = pytest.mark.usefixtures("no_look_without_change")
 
 RESIZE: Final = ["resize"]
-WATCHING: Final = "cl_server_shared.database.watching"
+WATCHING: Final = "cl_server_shared.database.changes.watcher"
 SOON: Final = 20.0
 """Seconds within which what is waited for comes: generous, since the machine may be busy."""
 
 
 @pytest.fixture
 def no_look_without_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f"{WATCHING}._LOOK_AT_LEAST_EVERY_SECONDS", 600)
+    monkeypatch.setattr(f"{WATCHING}._POLL_AT_LEAST_EVERY_SECONDS", 600)
 
 
 class KindRequest(Protocol):

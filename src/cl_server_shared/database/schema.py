@@ -63,7 +63,7 @@ _unannounced = JOBS.c.unannounced_at.is_not(None)
 _leased = and_(JOBS.c.status == PROCESSING, JOBS.c.lease_expires_at.is_not(None))
 
 # The status is a part of each index too: without statistics SQLite would rather use a service's own
-# index on the status alone, and look at every waiting job.
+# index on the status alone, and read every waiting job.
 OWN_INDEXES: Final = (
     Index(
         "ix_jobs_waiting",

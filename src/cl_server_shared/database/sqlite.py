@@ -10,7 +10,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from cl_server_shared.database.engine import DatabaseOptions
 
 _PRIMARY_CODE: Final = 0xFF  # https://www.sqlite.org/rescode.html#primary_result_codes
-# While it waits for a lock, SQLite looks after 1, 2, 5, 10 ... 100 ms: who has waited long looks
+# While it waits for a lock, SQLite tries after 1, 2, 5, 10 ... 100 ms: who has waited long tries
 # seldom, and others overtake. So its wait is ended early and begun anew (`retry_while_locked`).
 _LONGEST_PAUSE_MS: Final = 4
 

@@ -24,7 +24,7 @@ class Statement:
     Args:
         name: what the statement does, for error messages.
         build: makes the Core construct for a dialect's name (`sqlite` or `postgresql`).
-        is_visible: whether those who wait for jobs are to look when it has changed something.
+        is_visible: whether those who wait for jobs are told when it has changed something.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Statement:
         self._compiled: dict[type[Dialect], Compiled] = {}  # a class for each driver
 
     def is_change(self, dialect: Dialect) -> bool:
-        """Tell whether its rows are rows that it changed, so that others shall look."""
+        """Tell whether its rows are rows that it changed, so that others are told."""
         return self._is_visible and self.compiled(dialect).is_change
 
     def compiled(self, dialect: Dialect) -> "Compiled":

@@ -24,7 +24,7 @@ _END_SECONDS: Final = 1.0
 
 
 def _notify(_dialect: str) -> ClauseElement:
-    """Notify without waiting for the disk: who misses it looks a second later anyway."""
+    """Notify without waiting for the disk: who misses it polls a second later anyway."""
     return text(f"SELECT set_config('synchronous_commit', 'off', true), pg_notify('{CHANNEL}', '')")
 
 

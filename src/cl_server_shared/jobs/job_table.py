@@ -114,7 +114,7 @@ class JobTable:
         return [row_of(row) for row in self._run(statement, {**conditions, "limit": limit})]
 
     def save_checkpoint(self, job_id: str, text: str, claim_number: int | None) -> bool:
-        """Save a running job's checkpoint (JSON text); False if there is no such running job.
+        """Save a running job's checkpoint (JSON text); False if it does not run, or was cancelled.
 
         With a claim number, only while the job is under that claim. It is no change of the job:
         nobody is told, and `event_seq` stays.

@@ -211,6 +211,11 @@ def details_of(row: JobRow) -> JobDetails:
     return _unpickled(JobDetails, {**readable(row).__dict__, **details})
 
 
+def json_object(text: str | None) -> JsonObject | None:
+    """Read an object from the JSON text that this library wrote; None if it is anything else."""
+    return None if text is None else _trusted_object(text)
+
+
 def version_of(row: JobRow) -> JobVersion:
     """Return what tells whether the job of a row has changed."""
     columns = _columns(row)

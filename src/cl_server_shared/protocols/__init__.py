@@ -15,6 +15,7 @@ from cl_server_shared.protocols.files import (
 )
 from cl_server_shared.protocols.jobs import (
     JobManagement,
+    JobReader,
     JobRecordLike,
     JobRecordUpdateLike,
     JobRepository,
@@ -30,6 +31,7 @@ __all__ = [
     "ConfirmingBroadcaster",
     "FileLike",
     "JobManagement",
+    "JobReader",
     "JobRecordLike",
     "JobRecordUpdateLike",
     "JobRepository",

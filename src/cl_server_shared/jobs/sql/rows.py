@@ -187,7 +187,7 @@ def _delete_finished(_dialect: str) -> str:
 
 @cache
 def save_checkpoint(*, is_claimed: bool) -> Statement:
-    """Build the statement that saves the checkpoint of a running job.
+    """Build the statement that saves the checkpoint of a running job that was not cancelled.
 
     Args:
         is_claimed: whether only under the claim with a given number.
@@ -197,7 +197,8 @@ def save_checkpoint(*, is_claimed: bool) -> Statement:
     def build(_dialect: str) -> str:
         return f"""
             UPDATE jobs SET checkpoint = :checkpoint
-            WHERE job_id = :job_id AND status = 'processing' {under_claim}
+            WHERE job_id = :job_id AND status = 'processing' AND cancel_reason IS NULL
+            {under_claim}
         """
 
     return Statement("save_checkpoint", build, is_visible=False)

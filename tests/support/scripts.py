@@ -15,7 +15,7 @@ from typing import Final, final
 
 from tests.support.waiting import wait_until
 
-EXAMPLES: Final = Path(__file__).parent.parent / "examples"
+EXAMPLES: Final = Path(__file__).parents[2] / "examples"
 
 
 @final

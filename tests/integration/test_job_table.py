@@ -5,14 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import Engine
 
-from cl_server_shared.jobs.arguments import checked_terms
+from cl_server_shared.jobs.claim_table import Lease
 from cl_server_shared.jobs.job_database import JobDatabase
-from cl_server_shared.jobs.job_table import JobTable, Lease
+from cl_server_shared.jobs.job_table import JobTable
+from cl_server_shared.jobs.new_jobs import Terms, new_row
 from cl_server_shared.jobs.paging import conditions_of
 from cl_server_shared.jobs.policy import JobPolicy
-from cl_server_shared.jobs.rows import new_row, state_of
+from cl_server_shared.jobs.rows import state_of
 from cl_server_shared.jobs.sql.search import Eligible
-from cl_server_shared.jobs.validation import checked_submission
 from cl_server_shared.models import JobFilter, JobStatus
 from tests.support.repositories import container_on, job, row_of
 
@@ -30,13 +30,12 @@ def add(
     table: JobTable,
     job_id: str,
     status: JobStatus = JobStatus.queued,
-    available_at: int | None = None,
-    now_ms: int = 5,
+    run_at: int | None = None,
 ) -> None:
-    policy = JobPolicy()
-    row = new_row(checked_submission(job(job_id, status=status), policy), now_ms=now_ms)
-    row |= checked_terms("ada", 0, 3, policy)
-    assert table.add({**row, "claim_number": 0, "available_at": available_at})
+    terms = Terms("ada", run_at=run_at)
+    record = job(job_id, status=status)
+    row, _ = new_row(record, terms, JobPolicy(), claim_number=0, now_ms=5)
+    assert table.add(row)
 
 
 def ids_to(jobs: JobDatabase, eligible: Eligible, wanted: JobFilter, limit: int = 9) -> list[str]:
@@ -46,7 +45,7 @@ def ids_to(jobs: JobDatabase, eligible: Eligible, wanted: JobFilter, limit: int 
 
 
 def test_a_delayed_job_is_claimed_when_its_time_has_come(jobs: JobDatabase) -> None:
-    add(jobs.table, "later", available_at=50)
+    add(jobs.table, "later", run_at=50)
     lease = Lease(50, 80, "w")
 
     assert jobs.table.next_due_at() == 50
@@ -58,15 +57,12 @@ def test_a_delayed_job_is_claimed_when_its_time_has_come(jobs: JobDatabase) -> N
 
 
 def test_many_jobs_are_added_each_with_its_own_delay(jobs: JobDatabase) -> None:
-    policy = JobPolicy()
-    rows = [
-        new_row(checked_submission(job(f"{at}"), policy), now_ms=5)
-        | checked_terms(None, at, None, policy)
-        | {"claim_number": at, "available_at": at or None}
+    new = [
+        new_row(job(f"{at}"), Terms(None, at, run_at=at), JobPolicy(), claim_number=at, now_ms=5)
         for at in (0, 50, 60)
     ]
     with jobs.batch("test") as table:
-        assert table.add_each(rows) == [True] * 3
+        assert table.add_each([row for row, _ in new]) == [True] * 3
 
     found = jobs.table.find({}, 9, "oldest")
     assert [(state_of(row).available_at, row.priority) for row in found] == [
@@ -79,7 +75,7 @@ def test_many_jobs_are_added_each_with_its_own_delay(jobs: JobDatabase) -> None:
 def test_only_jobs_on_which_something_can_be_done_match(jobs: JobDatabase) -> None:
     for status in JobStatus:
         add(jobs.table, str(status), status)
-    add(jobs.table, "delayed", available_at=50)
+    add(jobs.table, "delayed", run_at=50)
     add(jobs.table, "claimed")
     (claimed,) = jobs.table.find({"job_ids": '["claimed"]'}, 1)
     cancelled = state_of(claimed)._replace(status=JobStatus.processing, cancel_reason="no")

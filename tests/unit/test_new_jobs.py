@@ -1,7 +1,7 @@
 """A new job becomes a row and its first event, or is refused before the database sees it."""
 
 import re
-from typing import Final, cast
+from typing import Final
 
 import pytest
 

@@ -52,7 +52,7 @@ def test_workers_and_services_meet_where_the_setting_says(
     assert known.capabilities() == {}
 
 
-def test_login_and_tls_reach_all_that_speaks_with_the_broker(
+def test_login_and_tls_reach_all_connections_to_the_broker(
     tmp_path: Path, secured_broker: BrokerProcess, topic: str
 ) -> None:
     container = made_for(

@@ -89,15 +89,15 @@ def test_nothing_comes_after_it_was_closed_and_its_thread_ends() -> None:
     assert got == []
 
 
-def test_once_closed_it_keeps_nothing_that_it_is_told() -> None:
-    told = event(5)
+def test_once_closed_it_keeps_no_event_that_it_gets() -> None:
+    late = event(5)
     ordered = InOrder(print, wait_ms=_LONG_MS)
     ordered.close()
-    before = sys.getrefcount(told)
+    before = sys.getrefcount(late)
 
-    ordered(told)
+    ordered(late)
 
-    assert sys.getrefcount(told) == before
+    assert sys.getrefcount(late) == before
 
 
 def test_with_no_time_to_wait_nothing_is_held_and_what_is_late_is_dropped() -> None:

@@ -251,6 +251,24 @@ def test_a_broker_that_refuses_every_message_fills_no_log(caplog: pytest.LogCapt
     assert len([line for line in caplog.messages if "refused a message" in line]) == 7
 
 
+def test_a_broker_that_refuses_every_subscription_fills_no_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def refused() -> list[str]:
+        return [line for line in caplog.messages if "refused to subscribe" in line]
+
+    with ScriptedBroker(CONNACK, refuses=True) as peer:
+        broadcaster = MqttBroadcaster(*peer.address, "jobs")
+        for number in range(20):
+            broadcaster.subscribe(print, f"jobs/{number}")
+        wait_until(lambda: len(refused()) == 5)
+        broadcaster.close()
+
+    assert [line.rpartition("; ")[2] for line in refused()] == [
+        f"{count} so far" for count in (1, 2, 4, 8, 16)
+    ]
+
+
 def test_subscribers_of_one_topic_share_a_subscription_that_ends_with_the_last() -> None:
     with ScriptedBroker(CONNACK) as peer:
         broadcaster = MqttBroadcaster(*peer.address, "jobs")

@@ -49,7 +49,8 @@ def test_workers_and_services_meet_where_the_setting_says(
         worker.set_idle(2)
         if word != "none":
             wait_until(lambda: known.capabilities() == {"resize": 2})
-    assert known.capabilities() == {}
+        worker.close()
+        wait_until(lambda: known.capabilities() == {})
 
 
 def test_login_and_tls_reach_all_that_speaks_with_the_broker(

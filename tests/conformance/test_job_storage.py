@@ -1,4 +1,4 @@
-"""What every job storage does, on asyncio and on trio."""
+"""What every job storage does, on asyncio, on trio and without an event loop."""
 
 import io
 import os
@@ -6,16 +6,28 @@ import shutil
 import stat
 from hashlib import sha256
 from pathlib import Path
+from typing import Final, Protocol
 
 import anyio
 import pytest
 
-from cl_server_shared.errors import ClServerError, InvalidPathError
+from cl_server_shared.errors import ClServerError, ConfigError, InvalidPathError
 from cl_server_shared.files.storage import LocalJobStorage
 from cl_server_shared.models import SavedJobFile
 from cl_server_shared.protocols.files import JobStorage
+from tests.support.sync_storage import SyncJobStorage
 
 pytestmark = pytest.mark.anyio
+
+
+NOT_TEXT: Final = (None, 5, b"job", Path("job"), ["job"], object())
+
+
+class _StorageRequest(Protocol):
+    """A request for one of the classes of storage."""
+
+    @property
+    def param(self) -> type[LocalJobStorage]: ...
 
 
 @pytest.fixture
@@ -23,9 +35,15 @@ def base(tmp_path: Path) -> Path:
     return tmp_path / "media"
 
 
+@pytest.fixture(params=[LocalJobStorage, SyncJobStorage])
+def storage_class(request: _StorageRequest) -> type[LocalJobStorage]:
+    """Asynchronous and synchronous calls, one after the other."""
+    return request.param
+
+
 @pytest.fixture
-def storage(base: Path) -> JobStorage:
-    return LocalJobStorage(base)
+def storage(storage_class: type[LocalJobStorage], base: Path) -> JobStorage:
+    return storage_class(base)
 
 
 async def read(storage: JobStorage, job_id: str, relative_path: str) -> bytes:
@@ -256,8 +274,10 @@ async def test_a_storage_whose_folder_was_removed_makes_it_again(
     assert storage.list_files("job") == ["input/a"]
 
 
-async def test_synced_files_are_stored_like_others(base: Path) -> None:
-    storage = LocalJobStorage(base, fsync=True)
+async def test_synced_files_are_stored_like_others(
+    storage_class: type[LocalJobStorage], base: Path
+) -> None:
+    storage = storage_class(base, fsync=True)
 
     await storage.save("job", "input/deep/a", b"x")
     await storage.save("job", "input/deep/a", b"y")
@@ -267,9 +287,9 @@ async def test_synced_files_are_stored_like_others(base: Path) -> None:
 
 @pytest.mark.parametrize("fsync", [False, True])
 async def test_large_files_on_their_way_to_the_disk_are_stored_like_others(
-    base: Path, *, fsync: bool
+    storage_class: type[LocalJobStorage], base: Path, *, fsync: bool
 ) -> None:
-    storage = LocalJobStorage(base, fsync=fsync)
+    storage = storage_class(base, fsync=fsync)
     for content in (os.urandom(3_000_000), os.urandom(2_000_000)):
         saved = await storage.save("job", "input/a", content)
 
@@ -293,3 +313,39 @@ async def test_sources_that_are_no_bytes_are_refused_and_nothing_is_made(
                 assert isinstance(caught.value, ClServerError)
 
     assert list((base / "jobs").iterdir()) == []
+
+
+@pytest.mark.parametrize("value", NOT_TEXT)
+async def test_a_job_id_or_path_of_another_type_is_refused_by_its_name(
+    storage: JobStorage, base: Path, value: str
+) -> None:
+    by_job = (
+        storage.create_directory,
+        storage.remove,
+        storage.resolve_path,
+        storage.list_files,
+        storage.size_bytes,
+        storage.verify,
+    )
+    for call in by_job:
+        with pytest.raises(InvalidPathError, match=_wanted("job_id", value)):
+            call(value)
+    for pair, argument in (((value, "input/a"), "job_id"), (("job", value), "relative_path")):
+        with pytest.raises(InvalidPathError, match=_wanted(argument, value)):
+            storage.allocate_path(*pair)
+        with pytest.raises(InvalidPathError, match=_wanted(argument, value)):
+            await storage.open(*pair)
+        with pytest.raises(InvalidPathError, match=_wanted(argument, value)):
+            await storage.save(*pair, b"x")
+
+    assert list((base / "jobs").iterdir()) == []
+
+
+def _wanted(argument: str, value: object) -> str:
+    return f"^{argument} .* is a {type(value).__name__}: give a str$"
+
+
+@pytest.mark.parametrize("value", [None, 5, b"/data", ["/data"]])
+def test_a_base_folder_of_another_type_is_refused_by_its_name(value: str) -> None:
+    with pytest.raises(ConfigError, match=f"^base_dir .* is a {type(value).__name__}: give the"):
+        LocalJobStorage(value)

@@ -1,4 +1,4 @@
-"""Every kind of source that `save` accepts: real files and real streams, on asyncio and on trio."""
+"""Every kind of source that can be saved: real files and real streams, with and without a loop."""
 
 import io
 import tempfile
@@ -8,15 +8,17 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, BinaryIO, cast, final
+from typing import TYPE_CHECKING, BinaryIO, Final, cast, final
 
 import aiofiles
 import anyio
 import pytest
 from starlette.datastructures import UploadFile
 
+from cl_server_shared.errors import InvalidSourceError
 from cl_server_shared.files.storage import LocalJobStorage
 from cl_server_shared.protocols.files import FileLike, JobStorage
+from tests.support.sync_storage import SyncJobStorage
 
 if TYPE_CHECKING:
     from types import CoroutineType
@@ -157,6 +159,8 @@ OPENERS: dict[str, Opener] = {
     "reused buffer": given(lambda path: ReusingStream(content(path))),
     "awaitable": given(lambda path: DelegatingStream(content(path))),
 }
+ASYNCHRONOUS: Final = ("aiofiles", "anyio", "UploadFile", "trickle", "reused buffer", "awaitable")
+BLOCKING: Final = tuple(OPENERS.keys() - set(ASYNCHRONOUS))
 # aiofiles needs asyncio's executor.
 CASES = [
     *(pytest.param(backend, name, id=f"{backend}-{name}") for name in OPENERS for backend in BOTH),
@@ -180,14 +184,44 @@ def written(path: Path, size_bytes: int) -> bytes:
 async def test_bytes_size_and_hash_are_those_of_the_source(
     storage: JobStorage, tmp_path: Path, kind: str
 ) -> None:
+    await check_what_is_stored(storage, tmp_path / "source", OPENERS[kind])
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("kind", BLOCKING)
+async def test_bytes_size_and_hash_of_a_blocking_source_are_the_same_without_a_loop(
+    tmp_path: Path, kind: str
+) -> None:
+    await check_what_is_stored(
+        SyncJobStorage(tmp_path / "base"), tmp_path / "source", OPENERS[kind]
+    )
+
+
+async def check_what_is_stored(storage: JobStorage, path: Path, opener: Opener) -> None:
     for size_bytes in SIZES:
-        data = written(tmp_path / "source", size_bytes)
-        async with OPENERS[kind](tmp_path / "source") as source:
+        data = written(path, size_bytes)
+        async with opener(path) as source:
             saved = await storage.save("job", "input/a", source)
 
         assert storage.resolve_path("job", "input/a").read_bytes() == data
         assert (saved.size, saved.hash) == (size_bytes, sha256(data).hexdigest())
         assert storage.list_files("job") == ["input/a"]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("kind", ASYNCHRONOUS)
+async def test_without_a_loop_an_asynchronous_stream_is_refused_and_told_of_save(
+    tmp_path: Path, kind: str
+) -> None:
+    storage = SyncJobStorage(tmp_path / "base")
+    written(tmp_path / "source", MIB)
+    async with OPENERS[kind](tmp_path / "source") as source:
+        with pytest.raises(InvalidSourceError, match="use 'await save"):
+            await storage.save("job", "input/a", source)
+        # It was not read: it can still be saved as it should be.
+        saved = await LocalJobStorage(tmp_path / "base").save("job", "input/a", source)
+
+    assert saved.size == MIB
 
 
 async def test_a_stream_is_saved_from_where_it_stands(storage: JobStorage) -> None:
@@ -210,6 +244,37 @@ async def test_a_file_can_be_saved_over_itself(storage: JobStorage) -> None:
     assert path.read_bytes() == b"content"
 
 
+@pytest.mark.parametrize("storage_class", [LocalJobStorage, SyncJobStorage])
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (None, "file None is a NoneType: give bytes"),
+        (5, "file 5 is a int: give bytes"),
+        (io.BytesIO, "is a type: give bytes"),
+        ("in\0side", "is no path of a file .*null"),
+        ("half \ud800 a pair", "is no path of a file"),
+    ],
+)
+async def test_a_source_of_another_type_is_refused_by_its_name(
+    storage_class: type[LocalJobStorage], tmp_path: Path, source: str, said: str
+) -> None:
+    with pytest.raises(InvalidSourceError, match=said):
+        await storage_class(tmp_path).save("job", "input/a", source)
+
+    assert list((tmp_path / "jobs").iterdir()) == []
+
+
+@pytest.mark.parametrize("storage_class", [LocalJobStorage, SyncJobStorage])
+async def test_a_closed_file_is_refused(
+    storage_class: type[LocalJobStorage], tmp_path: Path
+) -> None:
+    source = io.BytesIO(b"content")
+    source.close()
+
+    with pytest.raises(InvalidSourceError, match="is closed: give bytes"):
+        await storage_class(tmp_path).save("job", "input/a", source)
+
+
 async def test_a_source_path_that_is_absent_or_a_folder_leaves_no_trace(
     storage: JobStorage, tmp_path: Path
 ) -> None:
@@ -221,11 +286,17 @@ async def test_a_source_path_that_is_absent_or_a_folder_leaves_no_trace(
     assert list((tmp_path / "base" / "jobs").iterdir()) == []
 
 
-@pytest.mark.parametrize("kind", ["str path", "open file", "anyio", "UploadFile"])
+@pytest.mark.parametrize(
+    ("storage_class", "kind"),
+    [
+        *((LocalJobStorage, kind) for kind in ("str path", "open file", "anyio", "UploadFile")),
+        *((SyncJobStorage, kind) for kind in ("str path", "open file", "plain reader")),
+    ],
+)
 async def test_memory_stays_flat_however_large_the_source(
-    storage: JobStorage, tmp_path: Path, kind: str
+    storage_class: type[LocalJobStorage], tmp_path: Path, kind: str
 ) -> None:
-    path = tmp_path / "source"
+    storage, path = storage_class(tmp_path / "base"), tmp_path / "source"
     written(path, 32 * MIB)
     async with OPENERS[kind](path) as source:
         tracemalloc.start()

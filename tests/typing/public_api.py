@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
-from typing import assert_type, final, override
+from typing import BinaryIO, assert_type, final, override
 
 from dependency_injector import providers
 from pydantic import SecretStr
@@ -166,6 +166,16 @@ async def a_storage_is_typed(storage: JobStorage, upload: "Upload") -> None:
         assert_type(file, AsyncFileLike)
         assert_type(await file.read(), bytes)
     await storage.save("a", "input/x", 5)  # pyright: ignore[reportArgumentType]
+
+
+def a_storage_without_an_event_loop_is_typed(
+    storage: JobStorage, file: BinaryIO, upload: "Upload"
+) -> None:
+    for source in (b"bytes", bytearray(), memoryview(b""), "/a/path", Path(), file):
+        assert_type(storage.save_sync("a", "input/x", source), SavedJobFile)
+    with storage.open_sync("a", "input/x") as stored:
+        assert_type(stored, BinaryIO)
+    storage.save_sync("a", "input/x", upload)  # pyright: ignore[reportArgumentType]
 
 
 class Upload:

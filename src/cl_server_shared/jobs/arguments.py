@@ -11,12 +11,14 @@ from cl_server_shared.models.job import storable_text
 _INT64: Final = range(-(2**63), 2**63)
 _RETRIES: Final = range(2**31)
 _LIMITS: Final = range(1, 2**31)
+TERMS: Final = ("created_by", "priority", "max_retries")
+"""The columns of a new row that its record does not tell."""
 
 
 def checked_terms(
     created_by: object, priority: object, max_retries: object, policy: JobPolicy
 ) -> dict[str, object]:
-    """Return the columns of a new row that its record does not tell.
+    """Return the values of `TERMS`.
 
     Raises:
         InvalidJobError: *created_by* is no text, *priority* no signed 64-bit integer, or
@@ -27,11 +29,12 @@ def checked_terms(
             f"created_by {created_by!r} must be text without NUL and lone surrogates, or None"
         )
     retries = policy.max_retries if max_retries is None else max_retries
-    return {
-        "created_by": created_by,
-        "priority": _integer("priority", 0 if priority is None else priority, _INT64),
-        "max_retries": _integer("max_retries", retries, _RETRIES),
-    }
+    checked = (
+        created_by,
+        _integer("priority", 0 if priority is None else priority, _INT64),
+        _integer("max_retries", retries, _RETRIES),
+    )
+    return dict(zip(TERMS, checked, strict=True))
 
 
 def checked_limit(limit: object) -> int:

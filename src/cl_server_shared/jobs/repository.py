@@ -224,14 +224,14 @@ class SqlJobRepository(JobManagement):
     def find_jobs(
         self, jobs: JobFilter | None = None, *, limit: int = 100, after: str | None = None
     ) -> JobPage:
-        conditions = paging.conditions_of(JobFilter() if jobs is None else jobs)
-        place = {} if after is None else {"before_id": paging.position_of(conditions, after)}
+        which = JobFilter() if jobs is None else jobs
+        conditions = paging.conditions_of(which) | paging.position_of(which, after)
         wanted = arguments.checked_limit(limit)
-        found = self._jobs.table.find({**conditions, **place}, wanted)
+        found = self._jobs.table.find(conditions, wanted, which.order)
         is_last = len(found) < wanted
         return JobPage(
             tuple(rows.details_of(row) for row in found),
-            None if is_last else paging.page_token(conditions, found[-1].id),
+            None if is_last else paging.page_token(which, found[-1].id),
         )
 
     @override

@@ -92,6 +92,7 @@ def new_row(new: Submission, *, now_ms: int) -> dict[str, object]:
         "status": record.status.value,
         "created_at": now_ms,
         "completed_at": now_ms if record.status in FINAL else None,
+        "available_at": None,
     }
 
 

@@ -8,6 +8,7 @@ from cl_server_shared.protocols.events import Broadcaster, ConfirmingBroadcaster
 from cl_server_shared.protocols.files import (
     AsyncFileLike,
     AsyncReadable,
+    BlockingFileLike,
     FileLike,
     JobStorage,
     Readable,
@@ -23,6 +24,7 @@ from cl_server_shared.protocols.presence import Presence, WorkerRegistry
 __all__ = [
     "AsyncFileLike",
     "AsyncReadable",
+    "BlockingFileLike",
     "Broadcaster",
     "Clock",
     "ConfirmingBroadcaster",

@@ -7,6 +7,9 @@
 `container_for_test` does: its parameters are the ports, and a type checker refuses what does not
 fit. Replacements go to the constructor, and each test gets a container of its own: nothing that was
 built before the swap, and nothing of another test, is left in it.
+
+`cl_server_shared.testing` has a clock and a container for one test ready made; here they are made
+by hand, to show how.
 """
 
 import tempfile

@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 
 from cl_server_shared import errors
 from cl_server_shared.config import Settings, forget_settings
-from cl_server_shared.container import process_container, running
+from cl_server_shared.container import Container, process_container, running
 from tests.support.documents import ROOT, Block, python_blocks, shell_blocks, type_findings
 from tests.support.pictures import picture, sources
 from tests.support.servers import free_address
@@ -138,6 +138,12 @@ def test_every_test_and_file_that_a_document_names_is_there(document: Path) -> N
 
     assert set(_found(r"`(test_[a-z]\w+)`", text)) - known - _SETTINGS_OF_PYTEST == set()
     assert [path for path in paths if not (ROOT / path).exists()] == []
+    assert [module for module in _found(r"-m (tests[.\w]+)", text) if not _is_module(module)] == []
+
+
+def _is_module(name: str) -> bool:
+    path = ROOT / name.replace(".", "/")
+    return path.with_suffix(".py").is_file() or (path / "__main__.py").is_file()
 
 
 _SETTINGS_OF_PYTEST: Final = {"test_storage_base_dir"}
@@ -183,6 +189,12 @@ def test_the_errors_page_lists_every_error() -> None:
     }
     assert known <= rows
     assert {name for name in rows if name.endswith("Error")} <= known
+
+
+def test_the_container_page_lists_every_provider() -> None:
+    rows = _found(r"^\| (`.*?) \|", (ROOT / "docs" / "container.md").read_text())
+
+    assert {name for row in rows for name in _found(r"`(\w+)`", row)} == set(Container.providers)
 
 
 @pytest.mark.parametrize("source", sources(), ids=_name)

@@ -56,7 +56,7 @@ _DETAIL_READERS: Final = readers(
 
 
 class UnannouncedRow(NamedTuple):
-    """What is told of a job, read from its row in this order."""
+    """What is announced of a job, read from its row in this order."""
 
     job_id: str
     task_type: str
@@ -92,7 +92,7 @@ def row_of(found: tuple[object, ...]) -> JobRow:
 
 
 def event_of_unannounced(row: UnannouncedRow) -> JobEvent:
-    """Return what is told of a job's present state; total, as `state_of` is."""
+    """Return the event of a job's present state; total, as `state_of` is."""
     created_at = count(row.created_at)
     return trusted_event(
         job_id=str(row.job_id),
@@ -183,7 +183,7 @@ def readable(row: JobRow) -> JobRecord:
 
 
 def details_of(row: JobRow) -> JobDetails:
-    """Read a row with all that is told of a job; total, as `readable` is."""
+    """Read a row with all that callers see of a job; total, as `readable` is."""
     columns = _columns(row)
     details = {name: read(columns[name]) for name, read in _DETAIL_READERS.items()}
     return _unpickled(JobDetails, {**readable(row).__dict__, **details})

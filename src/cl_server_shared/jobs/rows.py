@@ -50,6 +50,7 @@ ROW_COLUMNS: Final = (*JobRow._fields[:_HEAD], *JobState._fields)
 
 _RECORD_FIELDS: Final = (*JobRecord.model_fields,)
 _STATE_READERS: Final = (*readers(JobState, JobState._fields, output=output_text).values(),)
+_STATE_IF_NULL: Final = (*(reader(None) for reader in _STATE_READERS),)  # most columns are
 _DETAIL_READERS: Final = readers(
     JobDetails, [n for n in JobDetails.model_fields if n not in _RECORD_FIELDS], priority=integer
 )
@@ -200,7 +201,8 @@ def state_of(row: JobRow) -> JobState:
 
     An unknown status is final like `error`; a number that is none, or is negative, counts as 0.
     """
-    read = [reader(value) for reader, value in zip(_STATE_READERS, row.state, strict=True)]
+    columns = zip(row.state, _STATE_READERS, _STATE_IF_NULL, strict=True)
+    read = [if_null if value is None else reader(value) for value, reader, if_null in columns]
     return _new_tuple(JobState, read)
 
 

@@ -65,7 +65,7 @@ def claim_of(number_of_types: int) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("number_of_types", [1, 50])
-def test_a_claim_probes_the_waiting_jobs_and_sorts_only_heads(
+def test_a_claim_probes_the_waiting_jobs_and_sorts_only_the_first_of_each_type(
     engine: Engine, number_of_types: int
 ) -> None:
     plan = plan_of(engine, sql_claims.CLAIM, claim_of(number_of_types))
@@ -96,7 +96,7 @@ def test_a_batch_of_claims_compares_the_first_of_each_type(engine: Engine) -> No
     plan = plan_of(engine, sql_claims.CLAIM_EACH, claim_of(3) | {"limit": 100})
 
     assert searched(plan) == ["ix_jobs_waiting", "jobs_pkey"]
-    assert re.findall(r"Sort Key: (.*)", plan) == ["heads.priority DESC, heads.id"]
+    assert re.findall(r"Sort Key: (.*)", plan) == ["first_of_each.priority DESC, first_of_each.id"]
 
 
 _READ_ROWS: Mapping[str, object] = {

@@ -106,7 +106,7 @@ def test_a_claim_probes_the_waiting_jobs_once_per_type(
     plan = plan_of(connection, sql_claims.CLAIM, claim_of(number_of_types))
 
     assert searched(plan) == ["PRIMARY KEY", "PRIMARY KEY", "ix_jobs_waiting"]
-    # What it scans is the list of types, and what it sorts are their heads.
+    # What it scans is the list of types, and what it sorts are the first jobs of each.
     assert scanned_or_sorted(plan) == [
         "SCAN task_types VIRTUAL TABLE INDEX 1:",
         "USE TEMP B-TREE FOR ORDER BY",

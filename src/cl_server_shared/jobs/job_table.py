@@ -103,7 +103,7 @@ class JobTable(ClaimTable):
         """Save a running job's checkpoint (JSON text); False if it does not run, or was cancelled.
 
         With a claim number, only while the job is under that claim. It is no change of the job:
-        nobody is told, and `event_seq` stays.
+        it is not announced, and `event_seq` stays.
         """
         values = {"job_id": job_id, "checkpoint": text, "claim_number": claim_number}
         statement = sql_rows.save_checkpoint(is_claimed=claim_number is not None)

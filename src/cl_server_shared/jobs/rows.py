@@ -14,7 +14,6 @@ from cl_server_shared.jobs.column_values import (
     readers,
     required_text,
     status_of,
-    trusted_check,
 )
 from cl_server_shared.jobs.job_state import JobState, KnownJob
 from cl_server_shared.models import JobDetails, JobEvent, JobRecord, JobStatus
@@ -50,14 +49,14 @@ ROW_COLUMNS: Final = (*JobRow._fields[:_HEAD], *JobState._fields)
 
 _RECORD_FIELDS: Final = (*JobRecord.model_fields,)
 _STATE_READERS: Final = (*readers(JobState, JobState._fields, output=output_text).values(),)
-_is_trusted_state: Final = trusted_check(JobState)
+_STATE_IF_NULL: Final = (*(reader(None) for reader in _STATE_READERS),)  # most columns are
 _DETAIL_READERS: Final = readers(
     JobDetails, [n for n in JobDetails.model_fields if n not in _RECORD_FIELDS], priority=integer
 )
 
 
 class UnannouncedRow(NamedTuple):
-    """What is told of a job, read from its row in this order."""
+    """What is announced of a job, read from its row in this order."""
 
     job_id: str
     task_type: str
@@ -93,7 +92,7 @@ def row_of(found: tuple[object, ...]) -> JobRow:
 
 
 def event_of_unannounced(row: UnannouncedRow) -> JobEvent:
-    """Return what is told of a job's present state; total, as `state_of` is."""
+    """Return the event of a job's present state; total, as `state_of` is."""
     created_at = count(row.created_at)
     return trusted_event(
         job_id=str(row.job_id),
@@ -184,7 +183,7 @@ def readable(row: JobRow) -> JobRecord:
 
 
 def details_of(row: JobRow) -> JobDetails:
-    """Read a row with all that is told of a job; total, as `readable` is."""
+    """Read a row with all that callers see of a job; total, as `readable` is."""
     columns = _columns(row)
     details = {name: read(columns[name]) for name, read in _DETAIL_READERS.items()}
     return _unpickled(JobDetails, {**readable(row).__dict__, **details})
@@ -201,10 +200,8 @@ def state_of(row: JobRow) -> JobState:
 
     An unknown status is final like `error`; a number that is none, or is negative, counts as 0.
     """
-    state = row.state
-    if _is_trusted_state(state):
-        return _new_tuple(JobState, (STATUSES[state.status], *state[1:]))
-    read = [reader(value) for reader, value in zip(_STATE_READERS, state, strict=True)]
+    columns = zip(row.state, _STATE_READERS, _STATE_IF_NULL, strict=True)
+    read = [if_null if value is None else reader(value) for value, reader, if_null in columns]
     return _new_tuple(JobState, read)
 
 

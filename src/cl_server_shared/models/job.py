@@ -61,7 +61,7 @@ class JobStatus(StrEnum):
 
 @final
 class _StatusWord(TypeDecorator[JobStatus]):
-    """A status stored as its plain word, in a column of type VARCHAR."""
+    """A status stored as its word, in a column of type VARCHAR."""
 
     impl = String
     cache_ok = True
@@ -140,7 +140,7 @@ class JobRecordUpdate(Schema):
 
 
 class _StoredJob(JobRecord):
-    """What the repository tells of a job beside its record; what `Job` and `JobDetails` share."""
+    """A job as it is stored: what `Job` and `JobDetails` have in common."""
 
     created_by: str | None = Field(default=None, sa_type=String, index=True)
     priority: int = Field(default=0, sa_type=_BIG)

@@ -1,4 +1,4 @@
-"""Claiming: which jobs wait, whose turn it is, and for how long a claim is valid."""
+"""Claiming: which jobs wait, who is served first, and for how long a claim is valid."""
 
 from typing import Final
 
@@ -44,7 +44,7 @@ def _claim(dialect: str) -> str:
             SELECT jobs.id FROM jobs JOIN (
                 SELECT ({_first_of("task_types.value", "id")}) AS first_id
                 FROM {texts("task_types", dialect)}
-            ) AS heads ON jobs.id = first_id ORDER BY {CLAIM_ORDER} LIMIT 1
+            ) AS first_of_each ON jobs.id = first_id ORDER BY {CLAIM_ORDER} LIMIT 1
         """
     else:
         first = f"{_first_of(f'({_waiting_types(dialect)} LIMIT 1)', 'id')} {locked(dialect)}"
@@ -67,9 +67,9 @@ def _claim_each(dialect: str) -> str:
         which = f"id IN (SELECT CAST(value AS BIGINT) FROM {texts('ids', dialect)})"
     else:
         which = f"""id = ANY (ARRAY(
-            SELECT heads.id FROM {texts("task_types", dialect)} CROSS JOIN LATERAL (
+            SELECT first_of_each.id FROM {texts("task_types", dialect)} CROSS JOIN LATERAL (
                 {_first_of("task_types.value", "id, priority", ":limit")} {locked(dialect)}
-            ) AS heads ORDER BY {CLAIM_ORDER} LIMIT :limit))"""
+            ) AS first_of_each ORDER BY {CLAIM_ORDER} LIMIT :limit))"""
     return f"UPDATE jobs SET {_CLAIMED} WHERE {which} RETURNING {ROW}"
 
 
@@ -91,7 +91,7 @@ def _waiting_types(dialect: str) -> str:
     return f"""
         SELECT task_types.value FROM {texts("task_types", dialect)} CROSS JOIN LATERAL (
             {_first_of("task_types.value", "id, priority")}
-        ) AS heads ORDER BY {CLAIM_ORDER}
+        ) AS first_of_each ORDER BY {CLAIM_ORDER}
     """
 
 

@@ -1,6 +1,7 @@
 """The one `Database` that belongs to each engine of the process."""
 
 import os
+import sqlite3
 import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -21,7 +22,7 @@ from cl_server_shared.database.migration import require_schema
 from cl_server_shared.database.private_connections import PrivateConnections
 from cl_server_shared.database.shared_connection import SharedConnection
 from cl_server_shared.database.sqlite import is_locked, retry_while_locked
-from cl_server_shared.database.statement import Row, Statement, Values, failed, run
+from cl_server_shared.database.statement import Compiled, Row, Statement, Values, failed, run
 from cl_server_shared.database.transaction import Transaction
 from cl_server_shared.errors import DatabaseError
 from cl_server_shared.process.fork import renew_after_fork
@@ -76,11 +77,12 @@ class Database:
                 connection broke while it was committing.
             SchemaError: tables are missing, and may not be made.
         """
-        if not statement.is_change(self.dialect):
-            return self._run(statement, values)
+        compiled = self._compiled.get(statement) or self._compile(statement)
+        if not compiled.is_change:
+            return self._run(compiled, values)
         if self._group_commit is not None:
-            return self._write(self._group_commit, Write(statement, values))
-        rows = self._run(statement, values)
+            return self._write(self._group_commit, compiled, values)
+        rows = self._run(compiled, values)
         if rows:
             self.hub.note_change()
         return rows
@@ -91,7 +93,7 @@ class Database:
         Raises:
             DatabaseError: the database failed.
         """
-        return self._run(statement, values, only_reads=True)
+        return self._run(statement.compiled(self.dialect), values, only_reads=True)
 
     @contextmanager
     def transaction(self, name: str) -> Generator[Transaction]:
@@ -136,14 +138,21 @@ class Database:
         self._start(engine)
         engine.dispose(close=False)
 
-    def _write(self, group_commit: GroupCommit, write: Write) -> Sequence[Row]:
+    def _compile(self, statement: Statement) -> Compiled:
+        compiled = self._compiled[statement] = statement.compiled(self.dialect)
+        return compiled
+
+    def _write(
+        self, group_commit: GroupCommit, statement: Compiled, values: Values
+    ) -> Sequence[Row]:
+        write = Write(statement, values)
         waiter = group_commit.waiter(write)
         try:
             writes = group_commit.wait(waiter)
             if len(writes) > 1:
                 self._try_together(writes)
             if write.rows is None and write.error is None:
-                write.rows = self._run(write.statement, write.values)
+                write.rows = self._run(statement, values)
         finally:
             waiter.has_left = True  # an assignment: see `GroupCommit`
             group_commit.wake_next()
@@ -155,9 +164,7 @@ class Database:
         try:
             with self._lent("write together") as (connections, connection):
                 connections.begin(connection)
-                rows = [
-                    run(self.dialect, connection, each.statement, each.values) for each in writes
-                ]
+                rows = [run(connection, each.statement, each.values) for each in writes]
                 connections.commit(connection)
                 for write, its_rows in zip(writes, rows, strict=True):
                     write.rows = its_rows
@@ -168,7 +175,7 @@ class Database:
             # Else whose error it was shows when each is alone.
 
     def _run(
-        self, statement: Statement, values: Values, *, only_reads: bool = False
+        self, statement: Compiled, values: Values, *, only_reads: bool = False
     ) -> Sequence[Row]:
         """Do what `_lent` does without its generator, which costs each statement 2 us."""
         if not self._is_prepared:
@@ -177,9 +184,12 @@ class Database:
         try:
             connection = connections.acquire()
             try:
-                rows = retry_while_locked(
-                    self._lock_timeout, run, self.dialect, connection, statement, values
-                )
+                rows = run(connection, statement, values)
+            except sqlite3.OperationalError as error:
+                if not is_locked(error):
+                    connections.discard(connection)
+                    raise
+                rows = self._run_again(connections, connection, statement, values)
             except BaseException:
                 connections.discard(connection)
                 raise
@@ -191,6 +201,20 @@ class Database:
             self._read_any_text_or_raise(statement.name, error)
             return self._run(statement, values, only_reads=only_reads)
         return rows
+
+    def _run_again(
+        self,
+        connections: Connections,
+        connection: DBAPIConnection,
+        statement: Compiled,
+        values: Values,
+    ) -> Sequence[Row]:
+        """Run what another process kept from writing, until the time is up."""
+        try:
+            return retry_while_locked(self._lock_timeout, run, connection, statement, values)
+        except BaseException:
+            connections.discard(connection)
+            raise
 
     def _read_any_text_or_raise(self, name: str, error: Exception) -> None:
         """Help where other code stored bytes that are no text.
@@ -224,6 +248,7 @@ class Database:
         )
         takes_turns = self.dialect.name == "sqlite" and not is_shared
         self._group_commit = GroupCommit(self._lock_timeout) if takes_turns else None
+        self._compiled: dict[Statement, Compiled] = {}
         self._reads_any_text = False
         self._preparing = threading.Lock()
         self._is_prepared = False

@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from itertools import takewhile
 from typing import Final, final
 
-from cl_server_shared.database.statement import Row, Statement, Values
+from cl_server_shared.database.statement import Compiled, Row, Values
 from cl_server_shared.errors import DatabaseError
 
 _MOST_AT_ONCE: Final = 100
@@ -22,7 +22,7 @@ class Write:
     rows: Sequence[Row] | None = None
     error: DatabaseError | None = None
 
-    def __init__(self, statement: Statement, values: Values) -> None:
+    def __init__(self, statement: Compiled, values: Values) -> None:
         self.statement: Final = statement
         self.values: Final = values
 

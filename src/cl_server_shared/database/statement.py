@@ -36,38 +36,38 @@ class Statement:
         self._is_visible = is_visible
         self._compiled: dict[type[Dialect], Compiled] = {}  # a class for each driver
 
-    def is_change(self, dialect: Dialect) -> bool:
-        """Tell whether its rows are rows that it changed, so that others are told."""
-        return self._is_visible and self.compiled(dialect).is_change
-
     def compiled(self, dialect: Dialect) -> "Compiled":
         """Return the statement for this dialect's driver."""
         found = self._compiled.get(type(dialect))
         if found is None:
-            found = self._compiled[type(dialect)] = _compile(self._build(dialect.name), dialect)
+            built = _compile(self.name, self._build(dialect.name), dialect)
+            found = built if self._is_visible else built._replace(is_change=False)
+            self._compiled[type(dialect)] = found
         return found
 
 
 class Compiled(NamedTuple):
     """A statement as a driver takes it.
 
-    `arrange` makes of the values, by name, what the driver wants beside the `text`. The driver's
-    own word on whether it `gives_rows` costs more than they do: it describes every column.
+    `arrange` makes of the values, by name, what the driver wants beside the `text`. If it
+    `is_change`, its rows are rows that it changed, and those who wait for jobs are told. The
+    driver's own word on whether it `gives_rows` costs more than they do: it describes every column.
     """
 
+    name: str
     text: str
     arrange: Callable[[Values], tuple[object, ...] | Values]
     is_change: bool
     gives_rows: bool
 
 
-def _compile(built: ClauseElement | str, dialect: Dialect) -> Compiled:
+def _compile(name: str, built: ClauseElement | str, dialect: Dialect) -> Compiled:
     construct = text(built) if isinstance(built, str) else built
     compiled = construct.compile(dialect=dialect)
     names = compiled.positiontup if isinstance(compiled, SQLCompiler) else None
     sql = " ".join(str(compiled).split())
     is_change = sql.startswith(("INSERT", "UPDATE", "DELETE"))
-    return Compiled(sql, _arranging(names), is_change, not is_change or " RETURNING " in sql)
+    return Compiled(name, sql, _arranging(names), is_change, not is_change or " RETURNING " in sql)
 
 
 def _arranging(names: list[str] | None) -> Callable[[Values], tuple[object, ...] | Values]:
@@ -82,19 +82,16 @@ def _arranging(names: list[str] | None) -> Callable[[Values], tuple[object, ...]
 _CHANGED: Final[tuple[Row, ...]] = ((),)
 
 
-def run(
-    dialect: Dialect, connection: DBAPIConnection, statement: Statement, values: Values
-) -> Sequence[Row]:
+def run(connection: DBAPIConnection, statement: Compiled, values: Values) -> Sequence[Row]:
     """Run *statement* on a driver's connection; return its rows.
 
     Of one that only changes rows, and gives none, return an empty row for each that it changed:
     SQLite collects what is RETURNING in a table of its own first.
     """
-    compiled = statement.compiled(dialect)
     cursor = connection.cursor()
     try:
-        cursor.execute(compiled.text, compiled.arrange(values))
-        return cursor.fetchall() if compiled.gives_rows else _CHANGED * cursor.rowcount
+        cursor.execute(statement.text, statement.arrange(values))
+        return cursor.fetchall() if statement.gives_rows else _CHANGED * cursor.rowcount
     finally:
         cursor.close()  # one that is left open keeps SQLite's lock, even on a closed connection
 

@@ -24,7 +24,7 @@ class Transaction:
 
     def execute(self, statement: Statement, values: Values) -> Sequence[Row]:
         """Run *statement*; return its rows, as `run` does."""
-        return run(self._dialect, self._connection, statement, values)
+        return run(self._connection, statement.compiled(self._dialect), values)
 
     def execute_each(self, statement: Statement, values: Sequence[Values]) -> bool:
         """Run *statement*, which returns no rows, with each of *values*, as fast as the driver can.

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 from cl_server_shared.errors import InvalidJobError
@@ -118,6 +119,10 @@ def checked_task_types(task_types: object) -> list[str]:
             raise InvalidJobError(f"task type {task_type!r} must be text")
         types[str.__str__(task_type)] = None  # a plain text also of an enumeration's member
     return [each for each in types if is_storable(each)]  # no job can be of another type
+
+
+cached_task_types: Final = lru_cache(maxsize=256)(checked_task_types)
+"""Does what `checked_task_types` does, for a tuple: a worker asks for the same types each time."""
 
 
 def _shown(value: object) -> str:

@@ -94,7 +94,8 @@ class ClaimTable:
 
     def _claim_of(self, task_types: Sequence[str], lease: Lease) -> JobRow | None:
         statement = sql_claims.CLAIM_OF_TYPE if len(task_types) == 1 else sql_claims.CLAIM
-        return _first(self._run(statement, self._values_of(lease) | _of_types(task_types)))
+        found = self._run(statement, self._values_of(lease) | _of_types(task_types))
+        return row_of(found[0]) if found else None
 
     def next_due_at(self) -> int | None:
         """Return when the next delayed job or lease is due, in milliseconds since the epoch."""
@@ -124,10 +125,6 @@ def _of_types(task_types: Sequence[str]) -> dict[str, object]:
     if len(task_types) == 1:
         return {"task_type": task_types[0]}
     return {"task_types": json.dumps(task_types)}
-
-
-def _first(found: Sequence[Row]) -> JobRow | None:
-    return row_of(found[0]) if found else None
 
 
 def _integer(value: object) -> int:

@@ -52,14 +52,13 @@ class Claiming:
         began_at = time.monotonic()
         if now_ms >= self._next_sweep_at:
             self.sweep(now_ms)
-            self._jobs.outbox.start()  # a worker that finds nothing tells what others could not
+            if self._jobs.outbox.is_durable:
+                self._jobs.outbox.start()  # a worker that finds nothing tells what others could not
         while True:
             claimed = self._claim(task_types, limit, now_ms)
             if claimed:
-                self._leases.keep(self._claims, self._jobs.database)
-                if time.monotonic() - began_at > self._leases.lease_ms / 2000:
-                    self._leases.renew()  # it waited for SQLite's lock, its leases begun already
-                return claimed
+                self._hold([known for known, _ in claimed], began_at, now_ms)
+                return [record for _, record in claimed]
             if not self.sweep(now_ms):
                 return []
 
@@ -79,32 +78,23 @@ class Claiming:
         promoted = self._jobs.table.promote(now_ms)
         return self.recover_expired(now_ms) + promoted > 0
 
-    def _claim(self, task_types: Sequence[str], limit: int, now_ms: int) -> list[JobRecord]:
+    def _hold(self, claimed: Sequence[KnownJob], began_at: float, now_ms: int) -> None:
+        for known in claimed:
+            self._claims.hold(known)
+        self._leases.keep(self._claims, self._jobs.database)
+        if time.monotonic() - began_at > self._leases.lease_ms / 2000:
+            self._leases.renew()  # it waited for SQLite's lock, its leases begun already
+        for known in claimed:
+            self._transitions.claimed(known, now_ms)
+
+    def _claim(
+        self, task_types: Sequence[str], limit: int, now_ms: int
+    ) -> list[tuple[KnownJob, JobRecord]]:
         lease = Lease(now_ms, now_ms + self._leases.lease_ms, f"{self._worker_id}:{os.getpid()}")
         if limit == 1:
-            claimed = self._claim_from(self._transitions, task_types, limit, lease)
-        else:
-            with self._transitions.batch("fetch_next_jobs") as batch:
-                claimed = self._claim_from(batch, task_types, limit, lease)
-        for known, _ in claimed:
-            self._transitions.claimed(known, now_ms)
-        return [record for _, record in claimed]
-
-    def _claim_from(
-        self, transitions: Transitions, task_types: Sequence[str], limit: int, lease: Lease
-    ) -> list[tuple[KnownJob, JobRecord]]:
-        claimed: list[tuple[KnownJob, JobRecord]] = []
-        while len(claimed) < limit:
-            found = _claimed_rows(transitions.table, task_types, limit - len(claimed), lease)
-            if not found:
-                break
-            for row in found:
-                record = rows.record_of(row)
-                if isinstance(record, Unreadable):
-                    _end_unreadable(transitions, row, record.reason, lease.begins_at)
-                else:
-                    claimed.append((known_job(row), record))
-        return claimed
+            return _claim_from(self._jobs.table, self._transitions, task_types, limit, lease)
+        with self._transitions.batch("fetch_next_jobs") as batch:
+            return _claim_from(batch.table, batch, task_types, limit, lease)
 
     def _recover(self, row: JobRow, now_ms: int) -> bool:
         known = known_job(row)
@@ -115,6 +105,27 @@ class Claiming:
             return False
         _LOG.warning("job %s: claim %d expired", row.job_id, row.state.claim_number)
         return True
+
+
+def _claim_from(
+    table: JobTable,
+    transitions: Transitions,
+    task_types: Sequence[str],
+    limit: int,
+    lease: Lease,
+) -> list[tuple[KnownJob, JobRecord]]:
+    claimed: list[tuple[KnownJob, JobRecord]] = []
+    while len(claimed) < limit:
+        found = _claimed_rows(table, task_types, limit - len(claimed), lease)
+        if not found:
+            break
+        for row in found:
+            record = rows.record_of(row)
+            if isinstance(record, Unreadable):
+                _end_unreadable(transitions, row, record.reason, lease.begins_at)
+            else:
+                claimed.append((known_job(row), record))
+    return claimed
 
 
 def _claimed_rows(

@@ -147,7 +147,7 @@ class JobTable(ClaimTable):
         )
         if is_takeover:
             values["now"] = expired_at
-        return state.numbered(read.event_seq + 1) if self._run(statement, values) else None
+        return JobState(*state[:-1], read.event_seq + 1) if self._run(statement, values) else None
 
     def save_states(
         self, changes: Sequence[tuple[int, JobState, JobState]], now_ms: int

@@ -36,14 +36,14 @@ class Claims:
         self._lock = threading.Lock()
         self._live: dict[str, KnownJob] = {}
         self._lost: dict[str, int] = {}
-        self.has_any: bool = False
-        """Whether anything was ever claimed."""
+        self.job_ids: set[str] = set()
+        """The jobs of live and of lost claims, for who needs to know of none."""
         self.late_reports: int = 0
 
     def hold(self, known: KnownJob) -> None:
         """Remember a new claim, or how its job is now."""
         with self._lock:
-            self.has_any = True
+            self.job_ids.add(known.job_id)
             self._live[known.job_id] = known
             self._lost.pop(known.job_id, None)
 
@@ -59,7 +59,7 @@ class Claims:
     def follow(self, known: KnownJob) -> None:
         """Take note of how a job is after a change, if it was claimed here."""
         job_id = known.job_id
-        if job_id not in self._live and job_id not in self._lost:
+        if job_id not in self.job_ids:
             return
         held = self.number(job_id)
         if held is not None and known.state.claim_number != held:
@@ -71,9 +71,10 @@ class Claims:
 
     def end(self, job_id: str) -> None:
         """Forget a claim whose job is final or gone."""
-        if job_id not in self._live and job_id not in self._lost:
+        if job_id not in self.job_ids:
             return  # as for nearly every job that is added
         with self._lock:
+            self.job_ids.discard(job_id)
             self._live.pop(job_id, None)
             self._lost.pop(job_id, None)
 
@@ -86,7 +87,10 @@ class Claims:
             del self._live[job_id]
             self._lost[job_id] = number
             while len(self._lost) > _LOST_CLAIMS_KEPT:
-                del self._lost[next(iter(self._lost))]
+                forgotten = next(iter(self._lost))
+                del self._lost[forgotten]
+                if forgotten not in self._live:
+                    self.job_ids.discard(forgotten)
             return True
 
     def count_late_report(self) -> None:

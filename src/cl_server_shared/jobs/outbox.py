@@ -56,6 +56,8 @@ class Outbox:
             if isinstance(broadcaster, ConfirmingBroadcaster) and database.has_private_connections
             else None
         )
+        self.is_durable: Final = self._confirming is not None
+        """Whether jobs are marked until their change was acknowledged."""
         self._database: Final = ref(database)  # it is the key under which this is kept
         self._clock: Final = clock
         self._relay: Final = relay
@@ -68,11 +70,6 @@ class Outbox:
         self._in_flight: Counter[JobKey] = Counter()
         self._acknowledged: dict[JobKey, int] = {}
         self._last_acknowledged_at: float = 0
-
-    @property
-    def is_durable(self) -> bool:
-        """Tell whether jobs are marked until their change was acknowledged."""
-        return self._confirming is not None
 
     def start(self) -> None:
         """Begin to take over what others left, before this process has anything to publish."""

@@ -254,7 +254,10 @@ class SqlJobRepository(SqlJobReader, JobManagement):
         return [job_id for job_id in ids if self._purge(job_id, before_ms, remove_files)]
 
     def _fetch(self, task_types: Sequence[str], limit: int) -> list[JobRecord]:
-        wanted = arguments.checked_task_types(task_types)
+        if isinstance(task_types, list) and set(map(type, task_types)) == {str}:
+            wanted = arguments.cached_task_types(tuple(task_types))
+        else:
+            wanted = arguments.checked_task_types(task_types)
         if not wanted:
             return []
         jobs = self._claiming.fetch(wanted, limit, self._clock.now_ms())

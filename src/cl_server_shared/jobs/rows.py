@@ -207,7 +207,8 @@ def state_of(row: JobRow) -> JobState:
 
 def known_job(row: JobRow) -> KnownJob:
     """Read a row as the job that it shows; total, as `state_of` is."""
-    return KnownJob(row.id, row.job_id, row.task_type, count(row.created_at), state_of(row))
+    state = state_of(row)
+    return KnownJob(row.id, row.job_id, row.task_type, count(row.created_at), state)
 
 
 def _columns(row: JobRow) -> dict[str, object]:

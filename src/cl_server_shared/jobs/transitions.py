@@ -119,18 +119,17 @@ class Transitions:
         stored = table.save_state(known.row_id, known.state, state, now_ms, expired_at)
         if stored is None:
             return False
-        self._changed(known.in_state(stored), now_ms)
+        self._changed(KnownJob(*known[:-1], stored), now_ms)
         return True
 
     def added(self, event: JobEvent) -> None:
         """Announce a new job; what was claimed under its id before was another one."""
-        if self._claims.has_any:
+        if event.job_id in self._claims.job_ids:
             self._claims.end(event.job_id)
         self._jobs.outbox.announce(event)
 
     def claimed(self, known: KnownJob, now_ms: int) -> None:
-        """Remember and announce a claim of ours."""
-        self._claims.hold(known)
+        """Announce a claim of ours, which `Claims` knows already."""
         self._jobs.outbox.announce(_event(known, now_ms))
 
     def _apply_to(self, known: KnownJob, request: Request) -> Decision | None:
@@ -154,8 +153,8 @@ class Transitions:
         )
         applied = [(known, decision) for known, decision, _ in decided if known.row_id in stored]
         for known, decision in applied:
-            state = decision.state.numbered(known.state.event_seq + 1)
-            self._changed(known.in_state(state), now_ms)
+            state = JobState(*decision.state[:-1], known.state.event_seq + 1)
+            self._changed(KnownJob(*known[:-1], state), now_ms)
         return {known.job_id: decision for known, decision in applied}
 
     def _changed(self, known: KnownJob, now_ms: int) -> None:

@@ -15,7 +15,7 @@ from cl_server_shared.models.json_object import (
     StorableObject,
     encode_object,
 )
-from cl_server_shared.models.trusted import is_percentage, is_trusted_message, trusted_json
+from cl_server_shared.models.trusted import PROGRESS_MAX, is_trusted_message, trusted_json
 from cl_server_shared.models.validation import reasons
 from cl_server_shared.protocols.jobs import JobRecordLike, JobRecordUpdateLike
 
@@ -50,15 +50,16 @@ def checked_change(updates: JobRecordUpdateLike, policy: JobPolicy) -> Change:
 def _trusted_change(update: JobRecordUpdate) -> Change | None:
     """Take an update that is beyond doubt valid, at a fifth of what validating it costs."""
     given, status, progress = update.output, update.status, update.progress
+    message = update.error_message
     output = None if given is None else trusted_json(given)
     if (
         (output is None and given is not None)
         or (status is not None and type(status) is not JobStatus)
-        or (progress is not None and not is_percentage(progress))
-        or not is_trusted_message(update.error_message)
+        or not (progress is None or (type(progress) is int and 0 <= progress <= PROGRESS_MAX))
+        or not (message is None or is_trusted_message(message))
     ):
         return None
-    return Change(status, progress, output, update.error_message)
+    return Change(status, progress, output, message)
 
 
 def _validated_change(updates: JobRecordUpdateLike) -> Change:

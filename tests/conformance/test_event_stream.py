@@ -3,7 +3,8 @@
 import gc
 import re
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from typing import Protocol
 
@@ -12,10 +13,11 @@ import anyio.to_thread
 import pytest
 
 from cl_server_shared.errors import ClServerError, ConfigError
+from cl_server_shared.events.memory import MemoryBroadcaster
 from cl_server_shared.events.stream import EventBuffer, EventStream, events
 from cl_server_shared.models import JobEvent, JobStatus
 from cl_server_shared.protocols.events import Broadcaster
-from tests.support.broadcasters import make_memory, make_mqtt
+from tests.support.broadcasters import make_mqtt
 from tests.support.servers import Address
 from tests.support.waiting import wait_until
 
@@ -24,16 +26,18 @@ pytestmark = pytest.mark.anyio
 
 class Request(Protocol):
     @property
-    def param(self) -> Callable[[Address, str], Broadcaster]: ...
+    def param(self) -> str: ...
+    def getfixturevalue(self, argname: str) -> Address: ...
 
 
-@pytest.fixture(params=[make_memory, make_mqtt], ids=["memory", "mqtt"])
-def broadcaster(
-    request: Request, mqtt_broker: Address, topic: str
-) -> Generator[Broadcaster, None, None]:
-    made = request.param(mqtt_broker, topic)
-    yield made
-    made.close()
+@pytest.fixture(params=["memory", pytest.param("mqtt", marks=pytest.mark.slow)])
+def broadcaster(request: Request, topic: str) -> Iterator[Broadcaster]:
+    if request.param == "memory":
+        made = MemoryBroadcaster(topic)
+    else:
+        made = make_mqtt(request.getfixturevalue("mqtt_broker"), topic)
+    with closing(made):
+        yield made
 
 
 def event(seq: int, job_id: str = "job") -> JobEvent:

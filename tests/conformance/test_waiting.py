@@ -19,6 +19,7 @@ from cl_server_shared.database import make_engine
 from cl_server_shared.errors import DatabaseError, InvalidJobError
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import JobRecord, JobStatus
+from tests.support.databases import ON_POSTGRESQL
 from tests.support.processes import child
 from tests.support.repositories import at, completed, failed, job, repository_on
 from tests.support.waiting import wait_until
@@ -27,7 +28,7 @@ pytest_plugins = ["tests.support.databases"]
 pytestmark = pytest.mark.usefixtures("no_look_without_change")
 
 RESIZE: Final = ["resize"]
-WATCHING: Final = "cl_server_shared.database.watching"
+WATCHING: Final = "cl_server_shared.database.changes.watcher"
 SOON: Final = 20.0
 """Seconds within which what is waited for comes: generous, since the machine may be busy."""
 
@@ -64,7 +65,7 @@ class Sides:
         self.other_engine.dispose()
 
 
-@pytest.fixture(params=["WAL", "rollback journal", "memory", "postgresql"])
+@pytest.fixture(params=["WAL", "rollback journal", "memory", ON_POSTGRESQL])
 def sides(request: KindRequest, tmp_path: Path) -> Iterator[Sides]:
     kind = request.param
     if kind == "postgresql":

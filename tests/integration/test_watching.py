@@ -40,7 +40,7 @@ from tests.support.waiting import wait_until
 pytest_plugins = ["tests.support.databases"]
 
 RESIZE: Final = ["resize"]
-WATCHING: Final = "cl_server_shared.database.watching"
+WATCHING: Final = "cl_server_shared.database.changes.watcher"
 SOON: Final = 20.0
 
 

@@ -1,17 +1,5 @@
 """Wait for a condition instead of a time."""
 
-import time
-from collections.abc import Callable
+from cl_server_shared.testing.waiting import wait_until
 
-
-def wait_until(condition: Callable[[], object], within_seconds: float = 10.0) -> None:
-    """Return once *condition* is true.
-
-    Raises:
-        TimeoutError: it was not within *within_seconds*.
-    """
-    deadline = time.monotonic() + within_seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not true within {within_seconds} s: {condition}")
-        time.sleep(0.005)
+__all__ = ["wait_until"]

@@ -1,0 +1,154 @@
+"""Every kind of source that `save` accepts; part of `JobStorageConformance`."""
+
+import io
+import tempfile
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from hashlib import sha256
+from pathlib import Path
+from random import Random
+from typing import ClassVar
+
+import aiofiles
+import anyio
+import pytest
+
+from cl_server_shared.protocols.files import FileLike, JobStorage
+from cl_server_shared.testing.streams import (
+    DelegatingStream,
+    PlainReader,
+    ReusingStream,
+    TrickleStream,
+)
+
+_MIB = 1024 * 1024
+_SIZES = (0, 1, _MIB, 2 * _MIB + 12_345)
+
+type Opener = Callable[[Path], AbstractAsyncContextManager[FileLike]]
+"""Makes a source of the content of a file."""
+
+
+def made_by(make: Callable[[Path], FileLike]) -> Opener:
+    """Return an opener of what *make* returns."""
+
+    @asynccontextmanager
+    async def opener(path: Path) -> AsyncGenerator[FileLike]:
+        yield make(path)
+
+    return opener
+
+
+def made_of(make: Callable[[bytes], FileLike]) -> Opener:
+    """Return an opener of what *make* returns for the content."""
+    return made_by(lambda path: make(path.read_bytes()))
+
+
+@asynccontextmanager
+async def _open_binary(path: Path) -> AsyncGenerator[FileLike]:
+    with path.open("rb") as file:
+        yield file
+
+
+@asynccontextmanager
+async def _named_temporary(path: Path) -> AsyncGenerator[FileLike]:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(await anyio.Path(path).read_bytes())
+        file.seek(0)
+        yield file
+
+
+@asynccontextmanager
+async def _aiofiles(path: Path) -> AsyncGenerator[FileLike]:
+    async with aiofiles.open(path, "rb") as file:
+        yield file
+
+
+@asynccontextmanager
+async def _anyio(path: Path) -> AsyncGenerator[FileLike]:
+    async with await anyio.open_file(path, "rb") as file:
+        yield file
+
+
+def _every_other_byte(content: bytes) -> memoryview:
+    return memoryview(b"".join(bytes((byte, 0)) for byte in content))[::2]
+
+
+_OPENERS: dict[str, Opener] = {
+    "bytes": made_of(bytes),
+    "bytearray": made_of(bytearray),
+    "memoryview": made_of(memoryview),
+    "memoryview of every other byte": made_of(_every_other_byte),
+    "str path": made_by(str),
+    "Path": made_by(Path),
+    "BytesIO": made_of(io.BytesIO),
+    "open file": _open_binary,
+    "NamedTemporaryFile": _named_temporary,
+    "plain reader": made_of(PlainReader),
+    "anyio": _anyio,
+    "trickle": made_of(TrickleStream),
+    "reused buffer": made_of(ReusingStream),
+    "awaitable": made_of(DelegatingStream),
+}
+
+
+class JobSourcesConformance:
+    """Real files and real streams, large and empty."""
+
+    pytestmark: ClassVar[pytest.MarkDecorator] = pytest.mark.anyio
+
+    @pytest.mark.parametrize("kind", _OPENERS)
+    async def test_bytes_size_and_hash_are_those_of_the_source(
+        self, storage: JobStorage, tmp_path: Path, kind: str
+    ) -> None:
+        await check_source(storage, _OPENERS[kind], tmp_path / "source")
+
+    @pytest.mark.parametrize("anyio_backend", ["asyncio"])  # aiofiles needs its executor
+    async def test_bytes_size_and_hash_are_those_of_a_file_of_aiofiles(
+        self, storage: JobStorage, tmp_path: Path
+    ) -> None:
+        await check_source(storage, _aiofiles, tmp_path / "source")
+
+    async def test_a_stream_is_saved_from_where_it_stands(self, storage: JobStorage) -> None:
+        source = io.BytesIO(b"headbody")
+        source.seek(4)
+
+        await storage.save("job", "input/a", source)
+
+        assert storage.resolve_path("job", "input/a").read_bytes() == b"body"
+
+    async def test_a_file_can_be_saved_over_itself(self, storage: JobStorage) -> None:
+        await storage.save("job", "input/a", b"content")
+        path = storage.resolve_path("job", "input/a")
+
+        await storage.save("job", "input/a", path)
+        with path.open("rb") as file:
+            await storage.save("job", "input/a", file)
+
+        assert path.read_bytes() == b"content"
+
+    async def test_a_source_path_that_is_absent_or_a_folder_leaves_no_trace(
+        self, storage: JobStorage, tmp_path: Path
+    ) -> None:
+        with pytest.raises(FileNotFoundError, match="absent"):
+            await storage.save("job", "input/a", tmp_path / "absent")
+        with pytest.raises(IsADirectoryError):
+            await storage.save("job", "input/a", str(tmp_path))
+
+        assert storage.remove("job") is False
+
+
+async def check_source(storage: JobStorage, opener: Opener, path: Path) -> None:
+    """Save sources of several sizes, and compare what is stored and told with what was given.
+
+    Raises:
+        AssertionError: something else was.
+    """
+    for size_bytes in _SIZES:
+        data = Random(size_bytes).randbytes(size_bytes)  # noqa: S311  # content, not a secret
+        await anyio.Path(path).write_bytes(data)
+        async with opener(path) as source:
+            saved = await storage.save("job", "input/a", source)
+
+        assert storage.resolve_path("job", "input/a").read_bytes() == data
+        assert (saved.size, saved.hash) == (size_bytes, sha256(data).hexdigest())
+        assert storage.list_files("job") == ["input/a"]

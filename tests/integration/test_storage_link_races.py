@@ -16,6 +16,8 @@ from cl_server_shared.files.storage import LocalJobStorage
 from tests.support.processes import child
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow  # a race needs a second process
+
 WANTED = 20
 READS = 2000
 

@@ -218,6 +218,7 @@ def close_beside_a_watch() -> int:
     return 100
 
 
+@pytest.mark.slow  # a hundred times
 def test_closing_a_database_in_memory_waits_for_the_statement_that_runs() -> None:
     with child(close_beside_a_watch) as process:
         assert process.result() == 100

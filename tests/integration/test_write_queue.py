@@ -19,7 +19,7 @@ from cl_server_shared.database.group_commit import GroupCommit
 from cl_server_shared.database.private_connections import PrivateConnections
 from cl_server_shared.errors import DatabaseError
 from cl_server_shared.jobs.repository import SqlJobRepository
-from tests.support.interrupting import interrupted
+from tests.support.interrupting import interrupted, listening_to_ctrl_c
 from tests.support.repositories import job, repository_on
 from tests.support.waiting import wait_until
 
@@ -286,7 +286,7 @@ def test_an_interrupted_follower_leaves_the_line(
                 with suppress(TimeoutError):
                     wait_until(lambda: len(waiting_in(queue)) == 1, 1)
 
-    with ThreadPoolExecutor(2) as pool:
+    with listening_to_ctrl_c(), ThreadPoolExecutor(2) as pool:
         added: list[Future[bool]] = []
         holder = pool.submit(interrupt_who_waits, added)
         assert begun.wait(10)

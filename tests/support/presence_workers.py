@@ -12,7 +12,7 @@ from typing import Final, final
 from tests.support.servers import Address
 from tests.support.waiting import wait_until
 
-_PROGRAM: Final = Path(__file__).parent / "programs" / "announce.py"
+_PROGRAM: Final = Path(__file__).parent.parent / "programs" / "announce.py"
 
 
 @final

@@ -19,9 +19,9 @@ from cl_server_shared.database import make_engine
 from cl_server_shared.errors import DatabaseError, InvalidJobError
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import JobRecord, JobStatus
-from tests.support.databases import ON_POSTGRESQL
 from tests.support.processes import child
 from tests.support.repositories import at, completed, failed, job, repository_on
+from tests.support.selection import ON_POSTGRESQL
 from tests.support.waiting import wait_until
 
 pytest_plugins = ["tests.support.databases"]

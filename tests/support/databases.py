@@ -3,7 +3,7 @@
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Protocol
 from uuid import uuid4
 
 import pytest
@@ -11,9 +11,7 @@ from sqlalchemy import URL, Engine, NullPool, create_engine, make_url
 from sqlalchemy.schema import CreateSchema, DropSchema
 
 from cl_server_shared.database import make_engine
-
-ON_POSTGRESQL: Final = pytest.param("postgresql", marks=pytest.mark.slow)
-"""The parameter of a fixture that asks for the server only then."""
+from tests.support.selection import ON_POSTGRESQL
 
 
 class DatabaseRequest(Protocol):

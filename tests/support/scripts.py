@@ -18,6 +18,8 @@ from tests.support.waiting import wait_until
 
 EXAMPLES: Final = Path(__file__).parents[2] / "examples"
 
+_MEASURED: Final = {name: value for name, value in os.environ.items() if "COVERAGE" in name}
+
 
 @final
 class Script:
@@ -117,7 +119,9 @@ def _start(
         return subprocess.Popen(
             [sys.executable, EXAMPLES / command[0], *command[1:]],
             cwd=home,
-            env={"HOME": str(home), "PATH": os.defpath, "TMPDIR": str(folder)} | settings,
+            env={"HOME": str(home), "PATH": os.defpath, "TMPDIR": str(folder)}
+            | settings
+            | _MEASURED,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,

@@ -11,6 +11,8 @@ from typing import Final
 
 import pytest
 
+ON_POSTGRESQL: Final = pytest.param("postgresql", marks=pytest.mark.slow)
+"""A parameter of fixtures that ask for the server where it is given."""
 _SERVERS: Final = frozenset({"mqtt_broker", "own_broker", "secured_broker", "postgres_url"})
 _SLOW_FOLDER: Final = "faults"
 _HIDDEN: Final = pytest.StashKey[int]()

@@ -31,9 +31,8 @@ from cl_server_shared.files.storage import LocalJobStorage
 from cl_server_shared.jobs.async_repository import AsyncJobRepository
 from cl_server_shared.jobs.leases import LeaseKeeper
 from cl_server_shared.jobs.outbox_relay import OutboxRelay
-from cl_server_shared.jobs.parts import RepositoryParts
 from cl_server_shared.jobs.policy import JobPolicy, RetryPolicy
-from cl_server_shared.jobs.repository import SqlJobRepository
+from cl_server_shared.jobs.repository import RepositoryParts, SqlJobRepository
 from cl_server_shared.presence.factory import choose_presence, choose_registry
 from cl_server_shared.presence.memory import MemoryWorkerRegistry
 from cl_server_shared.presence.payload import new_status

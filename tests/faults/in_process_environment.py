@@ -1,6 +1,5 @@
 """Workers for proofs in one process: real repositories whose time, chance and renewals are ours."""
 
-import threading
 from dataclasses import dataclass
 from itertools import count
 from typing import Final, final
@@ -12,9 +11,8 @@ from cl_server_shared.database import DatabaseOptions, make_session_factory
 from cl_server_shared.events.memory import MemoryBroadcaster
 from cl_server_shared.jobs.leases import LeaseKeeper
 from cl_server_shared.jobs.outbox_relay import OutboxRelay
-from cl_server_shared.jobs.parts import RepositoryParts
 from cl_server_shared.jobs.policy import JobPolicy
-from cl_server_shared.jobs.repository import SqlJobRepository
+from cl_server_shared.jobs.repository import RepositoryParts, SqlJobRepository
 from cl_server_shared.models import Job, JobEvent
 from tests.support.repositories import SettableClock
 
@@ -65,8 +63,8 @@ class World:
     def worker(self, name: str, *, engine: Engine | None = None) -> Worker:
         """Make a worker whose leases are renewed only by `worker.leases.renew()`."""
         leases = LeaseKeeper(lease_seconds=LEASE_SECONDS, clock=self.clock)
-        # The keeper starts its thread where it has none: here it is this one, which calls `renew`.
-        leases._thread = threading.current_thread()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # see above
+        # The keeper starts its thread where it has none: here this one calls `renew`.
+        leases._is_keeping = True  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # see above
         parts = RepositoryParts(
             outbox=OutboxRelay(self._broadcaster, self.clock),
             clock=self.clock,

@@ -22,8 +22,7 @@ from cl_server_shared.files.storage import LocalJobStorage
 from cl_server_shared.jobs.async_repository import AsyncJobRepository
 from cl_server_shared.jobs.leases import LeaseKeeper
 from cl_server_shared.jobs.outbox_relay import OutboxRelay
-from cl_server_shared.jobs.parts import RepositoryParts
-from cl_server_shared.jobs.repository import SqlJobRepository
+from cl_server_shared.jobs.repository import RepositoryParts, SqlJobRepository
 from cl_server_shared.presence.memory import MemoryPresence, MemoryWorkerRegistry
 from cl_server_shared.process.clock import SystemClock
 from cl_server_shared.shared_db import JobRepositoryService
@@ -157,7 +156,7 @@ def test_settings_reach_the_repository(tmp_path: Path) -> None:
     )
     assert options.lock_timeout_seconds == 3
     assert parts.worker_id.startswith("w7")
-    assert abs(parts.leases.next_lease()[1] - SystemClock().now_ms() - 11_000) < 1_000
+    assert parts.leases.lease_ends_at(1_000) == 12_000
 
 
 def test_a_wrong_setting_is_told_by_the_part_that_needs_it(

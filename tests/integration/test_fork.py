@@ -110,12 +110,12 @@ def test_a_fork_does_not_keep_its_killed_parents_claim_alive(tmp_path: Path) -> 
             engine.dispose()
 
 
-def record_on_and_on(delivery: Outbox, arrivals: Sequence[Callable[[bool], object]]) -> None:
+def record_on_and_on(outbox: Outbox, arrivals: Sequence[Callable[[bool], object]]) -> None:
     """Do what the outbox's thread does, without its pauses."""
     while True:
         for settle in arrivals:
             settle(_ARRIVED)
-        delivery.record()
+        outbox.record()
 
 
 def fork_beside_the_outbox(url: str) -> int:
@@ -123,8 +123,8 @@ def fork_beside_the_outbox(url: str) -> int:
     engine, pigeons = make_engine(url), Pigeons()
     container = container_on(engine, broadcaster=pigeons)
     container.job_repository().add_jobs([job(f"job {number}") for number in range(200)])
-    delivery = container.outbox().delivery(database_of(engine, DatabaseOptions()))
-    arguments = (delivery, [settle for _, settle in pigeons.flying])
+    outbox = container.outbox().outbox(database_of(engine, DatabaseOptions()))
+    arguments = (outbox, [settle for _, settle in pigeons.flying])
     threading.Thread(target=record_on_and_on, args=arguments, daemon=True).start()
     return sum(hangs(fork(partial(open_and_close, url))) for _ in range(FORKS))
 

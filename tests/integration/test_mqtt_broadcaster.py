@@ -98,7 +98,7 @@ def test_messages_that_are_no_events_are_passed_over_with_one_warning(
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert got == [event(1), event(2)]
     assert [warning.partition(":")[0] for warning in warnings] == [
-        f"Passed over on {topic!r}, no event"
+        f"Ignored on {topic!r}, no event"
     ]
 
 

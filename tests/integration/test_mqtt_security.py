@@ -186,7 +186,7 @@ def test_a_broker_with_tls_that_comes_back_gets_what_waited(topic: str) -> None:
 
 def test_tens_of_thousands_of_messages_flow_over_tls(connection: Connection, topic: str) -> None:
     got: list[bytes] = []
-    connection.subscribe(topic, lambda delivery: got.append(delivery.payload))
+    connection.subscribe(topic, lambda message: got.append(message.payload))
     sent = [b"%d" % number for number in range(30_000)]
     for payload in sent:
         assert connection.publish(topic, payload)
@@ -200,7 +200,7 @@ def test_a_payload_larger_than_a_tls_record_arrives_whole(
     connection: Connection, topic: str, length: int
 ) -> None:
     got: list[bytes] = []
-    connection.subscribe(topic, lambda delivery: got.append(delivery.payload))
+    connection.subscribe(topic, lambda message: got.append(message.payload))
     payload = bytes(number % 251 for number in range(length))
     connection.publish(topic, payload)
 
@@ -219,7 +219,7 @@ def test_bytes_that_were_decrypted_with_others_are_read_at_once(
     with ScriptedBroker(CONNACK + b"".join(messages), context) as peer:
         address = Address(secured_broker.tls_address.host, peer.address.port)
         connection = Connection(Broker(*address, security=tls(secured_broker)), max_waiting=10)
-        connection.subscribe("t", lambda delivery: got.append(delivery.payload))
+        connection.subscribe("t", lambda message: got.append(message.payload))
         wait_until(lambda: len(got) == 40, within_seconds=5)  # by the thread's own tick: 40 s
         connection.close()
 

@@ -1,99 +1,300 @@
-"""The outbox's thread: on real databases, in real processes."""
+"""A changed job stays marked until the world has heard of it; turned by hand, on real databases."""
 
-import subprocess
-import sys
-import time
+import sqlite3
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, final, override
+from typing import Final, final
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
-from cl_server_shared.container import running
-from cl_server_shared.database import make_engine
-from cl_server_shared.events.mqtt import MqttBroadcaster
-from cl_server_shared.models import JobEvent, JobStatus
-from cl_server_shared.process.clock import Clock, SystemClock
-from tests.support.faulty_brokers import dropped
+from cl_server_shared.database import DatabaseOptions, database_of, make_engine
+from cl_server_shared.errors import DatabaseError
+from cl_server_shared.events.memory import MemoryBroadcaster
+from cl_server_shared.events.none import NoneBroadcaster
+from cl_server_shared.jobs.repository import SqlJobRepository
+from cl_server_shared.protocols.events import Broadcaster
 from tests.support.manual_broadcaster import Pigeons
-from tests.support.repositories import container_on, job, row_of
-from tests.support.servers import free_address
-from tests.support.waiting import BUSY_SECONDS, wait_until
+from tests.support.repositories import (
+    NOON,
+    SettableClock,
+    at,
+    completed,
+    container_on,
+    job,
+    repository_on,
+    row_of,
+)
+from tests.support.waiting import wait_until
 
 pytest_plugins = ["tests.support.databases"]
 
-_PROGRAM: Final = Path(__file__).parent.parent / "programs" / "look_at_the_end.py"
-_EVENT: Final = JobEvent(
-    job_id="job", event_type=JobStatus.queued, timestamp=1, progress=0, task_type="resize", seq=1
-)
-
 
 @final
-class CountingClock(Clock):
-    """Counts how often it was asked: the outbox asks at every look."""
+class Place:
+    """A repository whose outbox does what it does only when the test calls it."""
 
-    def __init__(self) -> None:
-        self.asked = 0
+    def __init__(self, engine: Engine, clock: SettableClock) -> None:
+        self.engine = engine
+        self.clock = clock
+        self.pigeons = Pigeons()
+        container = container_on(engine, clock=clock, broadcaster=self.pigeons)
+        outbox = container.outbox()
+        outbox.close()  # so it has no thread: the test does its work
+        self.jobs = SqlJobRepository(container.session_factory(), container.repository_parts())
+        self.delivery: Final = outbox.outbox(database_of(engine, DatabaseOptions()))
 
-    @override
-    def now_ms(self) -> int:
-        self.asked += 1
-        return SystemClock().now_ms()
-
-
-def test_a_database_that_fails_at_every_look_is_told_of_once(
-    sqlite_engine: Engine, caplog: pytest.LogCaptureFixture
-) -> None:
-    clock = CountingClock()
-    with running(container_on(sqlite_engine, clock=clock, broadcaster=Pigeons())) as container:
-        container.job_repository().fetch_next_job(["resize"])
-        with sqlite_engine.begin() as connection:
-            connection.execute(text("DROP TABLE jobs"))
-        asked = clock.asked
-        wait_until(lambda: clock.asked >= asked + 2)
-
-    assert len([line for line in caplog.messages if "cannot be served" in line]) == 1
+    def marked_at(self, job_id: str = "job") -> object:
+        return row_of(self.engine, job_id)["unannounced_at"]
 
 
-def test_a_call_while_the_interpreter_ends_works_without_a_thread(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/jobs.db"
-    command = [sys.executable, str(_PROGRAM), url, *map(str, free_address())]
-    ended = subprocess.run(command, check=True, timeout=60, capture_output=True, text=True)
+@pytest.fixture
+def clock() -> SettableClock:
+    return SettableClock()
 
-    engine = make_engine(url)
-    marked = row_of(engine, "late")["unannounced_at"]
+
+@pytest.fixture
+def engine(shared_database_url: str) -> Iterator[Engine]:
+    engine = make_engine(shared_database_url)
+    yield engine
     engine.dispose()
-    assert "Traceback" not in ended.stdout
-    has_told = "the outbox has no thread now" in ended.stdout
-    assert has_told is (sys.version_info < (3, 13)), "later ones start threads in `atexit` too"
-    assert marked is not None
 
 
-def test_a_host_that_hangs_is_waited_for_once_however_often_one_closes() -> None:
-    with dropped() as address:
-        broadcaster = MqttBroadcaster(*address, "jobs")
-        broadcaster.publish(_EVENT)
-        began_at = time.monotonic()
-        for _ in range(10):
-            broadcaster.close()
-
-    assert time.monotonic() - began_at <= 2 + BUSY_SECONDS
+@pytest.fixture
+def place(engine: Engine, clock: SettableClock) -> Place:
+    return Place(engine, clock)
 
 
-def test_a_job_is_announced_by_the_thread_of_a_repository_that_is_only_asked(
-    sqlite_engine: Engine,
+def test_a_change_marks_its_job_until_the_event_was_acknowledged(place: Place) -> None:
+    place.jobs.add_job(job())
+    assert place.marked_at() == NOON
+
+    place.delivery.record()
+    assert place.marked_at() == NOON
+
+    place.pigeons.land()
+    place.delivery.record()
+    assert place.marked_at() is None
+
+
+def test_every_change_of_state_marks_and_the_oldest_mark_stays(
+    place: Place, clock: SettableClock
 ) -> None:
-    lost = Pigeons()
-    clock = SystemClock()
-    with running(container_on(sqlite_engine, broadcaster=lost)) as container:
-        container.job_repository().add_job(job())
-    with sqlite_engine.begin() as connection:
-        old = {"old": clock.now_ms() - 6_000}
-        connection.execute(text("UPDATE jobs SET unannounced_at = :old"), old)
+    place.jobs.add_job(job())
+    clock.advance(1)
+    place.jobs.fetch_next_job(["resize"])
+    clock.advance(1)
+    place.jobs.update_job("job", completed())
+    assert place.marked_at() == NOON
 
-    pigeons = Pigeons()
-    with running(container_on(sqlite_engine, broadcaster=pigeons)) as container:
-        container.job_repository().fetch_next_job(["another"])
-        wait_until(lambda: pigeons.flying)
-        pigeons.land()
-        wait_until(lambda: row_of(sqlite_engine, "job")["unannounced_at"] is None)
+    place.pigeons.land()
+    place.pigeons.land()
+    place.delivery.record()
+    assert place.marked_at() == NOON  # not its present state
+
+    place.pigeons.land()
+    place.delivery.record()
+    assert place.marked_at() is None
+
+
+def test_progress_is_told_but_marks_nothing(place: Place) -> None:
+    place.jobs.add_job(job())
+    place.jobs.fetch_next_job(["resize"])
+    place.pigeons.land()
+    place.pigeons.land()
+    place.delivery.record()
+
+    place.jobs.update_job("job", at(10))
+
+    assert place.marked_at() is None
+    assert [event.progress for event in place.pigeons.events] == [10]
+
+
+def test_a_state_that_progress_has_overtaken_counts_with_the_progress(place: Place) -> None:
+    place.jobs.add_job(job())
+    place.jobs.fetch_next_job(["resize"])
+    place.jobs.update_job("job", at(10))
+    place.pigeons.land()
+    place.pigeons.land()
+    place.delivery.record()
+    assert place.marked_at() == NOON
+
+    place.pigeons.land()
+    place.delivery.record()
+    assert place.marked_at() is None
+
+
+def test_acknowledgements_in_any_order_take_the_mark(place: Place) -> None:
+    place.jobs.add_job(job())
+    place.jobs.fetch_next_job(["resize"])
+    place.pigeons.land(1)
+    place.pigeons.land(0)
+    place.delivery.record()
+
+    assert place.marked_at() is None
+
+
+@pytest.mark.parametrize("broadcaster", [NoneBroadcaster(), MemoryBroadcaster()])
+def test_what_cannot_be_confirmed_leaves_no_marks(engine: Engine, broadcaster: Broadcaster) -> None:
+    jobs = repository_on(engine, broadcaster=broadcaster)
+    jobs.add_job(job())
+    assert row_of(engine, "job")["unannounced_at"] is None
+    jobs.fetch_next_job(["resize"])
+    jobs.update_job("job", completed())
+
+    assert row_of(engine, "job")["unannounced_at"] is None
+
+
+def test_a_job_in_memory_is_not_marked_for_it_ends_with_its_process(clock: SettableClock) -> None:
+    engine = make_engine("sqlite://")
+    told: list[int] = []
+    broadcaster = MemoryBroadcaster()
+    broadcaster.subscribe(lambda event: told.append(event.seq))
+    repository_on(engine, clock=clock, broadcaster=broadcaster).add_job(job())
+
+    assert row_of(engine, "job")["unannounced_at"] is None
+    assert told == [1]
+    engine.dispose()
+
+
+def test_what_another_process_left_is_told_after_five_seconds_in_its_present_state(
+    engine: Engine, place: Place, clock: SettableClock
+) -> None:
+    place.jobs.add_job(job())
+    clock.advance(1)
+    place.jobs.fetch_next_job(["resize"])
+    (_, killed) = place.pigeons.events
+    later = Place(engine, clock)
+
+    clock.advance(4)
+    assert later.delivery.take_over() == 0
+    clock.advance(0.001)
+    assert later.delivery.take_over() == 1
+    assert later.pigeons.events == [killed]
+
+    later.pigeons.land()
+    later.delivery.record()
+    assert later.marked_at() is None
+
+
+def test_only_one_of_many_adopts_a_job_until_it_is_overdue_again(
+    engine: Engine, place: Place, clock: SettableClock
+) -> None:
+    place.jobs.add_job(job())
+    first, second = Place(engine, clock), Place(engine, clock)
+
+    clock.advance(6)
+    assert (first.delivery.take_over(), second.delivery.take_over()) == (1, 0)
+    clock.advance(6)
+    assert second.delivery.take_over() == 1
+
+
+def test_a_process_does_not_tell_again_what_is_still_on_its_way(
+    place: Place, clock: SettableClock
+) -> None:
+    place.jobs.add_job(job())
+    place.jobs.add_job(job("other"))
+    place.pigeons.land()  # so there is a broker
+    clock.advance(6)
+    place.delivery.take_over()
+
+    assert [event.job_id for event in place.pigeons.events] == ["other"]
+
+
+def test_nothing_is_adopted_while_nothing_arrives(
+    engine: Engine, place: Place, clock: SettableClock
+) -> None:
+    Place(engine, clock).jobs.add_job(job("left"))
+    place.jobs.add_job(job())
+    clock.advance(6)
+
+    assert place.delivery.take_over() == 0
+
+
+def test_what_gave_way_is_told_again_when_it_is_overdue(place: Place, clock: SettableClock) -> None:
+    place.jobs.add_job(job())
+    place.pigeons.lose()
+    place.delivery.record()
+    assert place.marked_at() == NOON
+
+    clock.advance(6)
+    assert place.delivery.take_over() == 1
+    assert [event.seq for event in place.pigeons.events] == [1]
+
+
+def test_a_late_acknowledgement_of_a_removed_job_unmarks_no_other_of_its_id(
+    place: Place, clock: SettableClock
+) -> None:
+    place.jobs.add_job(job())
+    place.jobs.fetch_next_job(["resize"])
+    place.jobs.delete_job("job")
+    clock.advance(1)
+    place.jobs.add_job(job())
+
+    place.pigeons.land()
+    place.pigeons.land()
+    place.delivery.record()
+
+    assert place.marked_at() == NOON + 1000
+
+
+def test_what_has_arrived_stays_known_until_it_was_recorded(
+    tmp_path: Path, clock: SettableClock
+) -> None:
+    engine = make_engine(f"sqlite:///{tmp_path}/jobs.db")
+    database_of(engine, DatabaseOptions(lock_timeout_seconds=0.05))
+    place = Place(engine, clock)
+    place.jobs.add_job(job())
+    place.pigeons.land()
+    other = sqlite3.connect(tmp_path / "jobs.db", autocommit=True)
+    other.execute("BEGIN IMMEDIATE")
+
+    with pytest.raises(DatabaseError, match="locked"):
+        place.delivery.record()
+    other.execute("ROLLBACK")
+    place.delivery.record()
+
+    assert place.marked_at() is None
+    other.close()
+    engine.dispose()
+
+
+def test_an_old_acknowledgement_that_comes_while_recording_fails_hides_no_newer_one(
+    tmp_path: Path, clock: SettableClock
+) -> None:
+    engine = make_engine(f"sqlite:///{tmp_path}/jobs.db")
+    database_of(engine, DatabaseOptions(lock_timeout_seconds=1))
+    place = Place(engine, clock)
+    place.jobs.add_job(job())
+    place.jobs.fetch_next_job(["resize"])
+    place.pigeons.land(1)
+    other = sqlite3.connect(tmp_path / "jobs.db", autocommit=True)
+    other.execute("BEGIN IMMEDIATE")
+
+    with ThreadPoolExecutor() as threads:
+        recording = threads.submit(place.delivery.record)
+        wait_until(recording.running)
+        place.pigeons.land(0)
+        with pytest.raises(DatabaseError, match="locked"):
+            recording.result()
+    other.execute("ROLLBACK")
+    place.delivery.record()
+
+    assert place.marked_at() is None
+    other.close()
+    engine.dispose()
+
+
+def test_who_is_behind_with_its_own_adopts_nothing(
+    engine: Engine, place: Place, clock: SettableClock
+) -> None:
+    Place(engine, clock).jobs.add_job(job("left"))
+    clock.advance(6)
+    place.jobs.add_jobs([job(f"own {number}") for number in range(1_001)])
+    place.pigeons.land()  # so there is a broker
+    assert place.delivery.take_over() == 0
+
+    place.pigeons.land()
+    assert place.delivery.take_over() == 1
+    assert place.pigeons.events[-1].job_id == "left"

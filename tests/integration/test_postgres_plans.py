@@ -26,14 +26,14 @@ FROM generate_series(1, 40000) AS n
 _DELAY = "UPDATE jobs SET available_at = id WHERE status = 'queued' AND id % 100 = 0"
 _LEASE = "UPDATE jobs SET status = 'processing', lease_expires_at = id WHERE id % 400 = 1"
 
-_MARK = "UPDATE jobs SET unannounced_at = id WHERE id % 200 = 7"
+_UNANNOUNCED = "UPDATE jobs SET unannounced_at = id WHERE id % 200 = 7"
 
 
 @pytest.fixture
 def engine(postgres_engine: Engine) -> Engine:
     upgrade(postgres_engine)
     with postgres_engine.begin() as connection:
-        for fill in (_FILL, _DELAY, _LEASE, _MARK, "ANALYZE jobs"):
+        for fill in (_FILL, _DELAY, _LEASE, _UNANNOUNCED, "ANALYZE jobs"):
             connection.execute(text(fill))
     return postgres_engine
 
@@ -62,7 +62,7 @@ def claim_of(number_of_types: int) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("number_of_types", [1, 50])
-def test_a_claim_probes_the_waiting_line_and_sorts_only_heads(
+def test_a_claim_probes_the_waiting_jobs_and_sorts_only_heads(
     engine: Engine, number_of_types: int
 ) -> None:
     plan = plan_of(engine, sql_claims.CLAIM, claim_of(number_of_types))
@@ -72,7 +72,7 @@ def test_a_claim_probes_the_waiting_line_and_sorts_only_heads(
     assert plan.count("LockRows") == 1  # of the job that is taken, not of each head
 
 
-def test_a_claim_of_one_type_probes_its_line_alone(engine: Engine) -> None:
+def test_a_claim_of_one_type_probes_its_waiting_jobs_alone(engine: Engine) -> None:
     plan = plan_of(engine, sql_claims.CLAIM_OF_TYPE, claim_of(0) | {"task_type": "t1"})
 
     assert searched(plan) == ["ix_jobs_waiting", "jobs_pkey"]
@@ -80,7 +80,7 @@ def test_a_claim_of_one_type_probes_its_line_alone(engine: Engine) -> None:
     assert plan.count("LockRows") == 1
 
 
-def test_a_batch_of_claims_of_one_type_probes_its_line_alone(engine: Engine) -> None:
+def test_a_batch_of_claims_of_one_type_probes_its_waiting_jobs_alone(engine: Engine) -> None:
     values = claim_of(0) | {"task_type": "t1", "limit": 100}
     plan = plan_of(engine, sql_claims.CLAIM_EACH_OF_TYPE, values)
 
@@ -89,33 +89,35 @@ def test_a_batch_of_claims_of_one_type_probes_its_line_alone(engine: Engine) -> 
     assert plan.count("LockRows") == 1
 
 
-def test_a_batch_of_claims_compares_the_heads_of_lines(engine: Engine) -> None:
+def test_a_batch_of_claims_compares_the_first_of_each_type(engine: Engine) -> None:
     plan = plan_of(engine, sql_claims.CLAIM_EACH, claim_of(3) | {"limit": 100})
 
     assert searched(plan) == ["ix_jobs_waiting", "jobs_pkey"]
     assert re.findall(r"Sort Key: (.*)", plan) == ["heads.priority DESC, heads.id"]
 
 
-_AS_SEEN: Mapping[str, object] = {
+_READ_ROWS: Mapping[str, object] = {
     "row_id": "{401,801}",
-    "seen_seq": "{1,1}",
-    "seen_claim": "{1,1}",
-    "seen_status": "{processing,processing}",
+    "read_seq": "{1,1}",
+    "read_claim": "{1,1}",
+    "read_status": "{processing,processing}",
     "status": "completed",
     "output": "{NULL,NULL}",
     "updated_at": 1,
     "unannounced_at": None,
 }
-_STORED = sql_rows.store_each(("status", "output"), (*sql_rows.SEEN, "output"), is_marked=True)
+_SAVE_STATES = sql_rows.save_states(
+    ("status", "output"), (*sql_rows.AS_READ, "output"), is_unannounced=True
+)
 
 
 def test_a_batch_of_reports_probes_its_rows_and_locks_them_in_the_order_of_their_ids(
     engine: Engine,
 ) -> None:
-    plan = plan_of(engine, _STORED, _AS_SEEN)
+    plan = plan_of(engine, _SAVE_STATES, _READ_ROWS)
 
     assert searched(plan) == ["jobs_pkey", "jobs_pkey"]
-    assert re.search(r"LockRows.*\n.*Sort .*\n *Sort Key: seen.id\n", plan)
+    assert re.search(r"LockRows.*\n.*Sort .*\n *Sort Key: read.id\n", plan)
 
 
 def test_a_report_finds_its_row_by_its_id_in_a_table_that_nobody_analyzed(
@@ -123,11 +125,13 @@ def test_a_report_finds_its_row_by_its_id_in_a_table_that_nobody_analyzed(
 ) -> None:
     """Of such a table PostgreSQL believes that few jobs are of one status."""
     upgrade(postgres_engine)
-    one = sql_rows.store(("status",), is_marked=False)
-    plan = plan_of(postgres_engine, one, {**_AS_SEEN, "row_id": 1, "seen_seq": 1, "seen_claim": 1})
+    one = sql_rows.save_state(("status",), is_unannounced=False)
+    plan = plan_of(
+        postgres_engine, one, {**_READ_ROWS, "row_id": 1, "read_seq": 1, "read_claim": 1}
+    )
 
     assert searched(plan) == ["jobs_pkey"]
-    assert "ix_jobs_status" not in plan_of(postgres_engine, _STORED, _AS_SEEN)
+    assert "ix_jobs_status" not in plan_of(postgres_engine, _SAVE_STATES, _READ_ROWS)
 
 
 def _name_of(value: object) -> str:
@@ -141,18 +145,18 @@ def _name_of(value: object) -> str:
         (sql_claims.EXPIRED, ["ix_jobs_leased"]),
         (sql_claims.PROMOTE, ["ix_jobs_delayed"]),
         (sql_outbox.FIRST_UNANNOUNCED, ["ix_jobs_unannounced"]),
-        (sql_outbox.ADOPT, ["ix_jobs_unannounced", "jobs_pkey"]),
+        (sql_outbox.TAKE_OVER_UNANNOUNCED, ["ix_jobs_unannounced", "jobs_pkey"]),
         (sql_rows.READ, ["ix_jobs_job_id"]),
         (sql_rows.DELETE, ["ix_jobs_job_id"]),
-        (sql_rows.store(("status", "output"), is_marked=True), ["jobs_pkey"]),
-        (sql_rows.store(("progress",), is_marked=False), ["jobs_pkey"]),
+        (sql_rows.save_state(("status", "output"), is_unannounced=True), ["jobs_pkey"]),
+        (sql_rows.save_state(("progress",), is_unannounced=False), ["jobs_pkey"]),
     ],
     ids=_name_of,
 )
 def test_a_statement_finds_its_rows_through_an_index_of_few(
     engine: Engine, statement: Statement, indexes: list[str]
 ) -> None:
-    values: dict[str, object] = {"seen_status": "processing"}
+    values: dict[str, object] = {"read_status": "processing"}
     plan = plan_of(engine, statement, defaultdict(lambda: "1", values))
 
     assert searched(plan) == indexes

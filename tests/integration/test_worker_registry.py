@@ -197,9 +197,9 @@ def test_workers_without_sessions_and_nonsense_are_taken_as_they_are(
         publish(mqtt_broker, f"{topic}/old", b"")
         wait_until(lambda: ids(known) == ["z"])
 
-    warnings = [line for line in caplog.messages if "Passed over" in line]
+    warnings = [line for line in caplog.messages if "Ignored" in line]
     assert [line.partition(":")[0] for line in warnings] == [
-        f"Passed over on {f'{topic}/junk'!r}, no worker"
+        f"Ignored on {f'{topic}/junk'!r}, no worker"
     ]
 
 

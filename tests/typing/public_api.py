@@ -40,7 +40,7 @@ from cl_server_shared.events.none import NoneBroadcaster
 from cl_server_shared.events.stream import events
 from cl_server_shared.jobs.async_repository import AsyncJobRepository
 from cl_server_shared.jobs.leases import LeaseKeeper
-from cl_server_shared.jobs.parts import RepositoryParts
+from cl_server_shared.jobs.repository import RepositoryParts
 from cl_server_shared.models import Base, Job, QueueEntry
 from cl_server_shared.models.json_object import JsonObject
 from cl_server_shared.presence.memory import MemoryWorkerRegistry

@@ -8,11 +8,12 @@ from queue import SimpleQueue
 import pytest
 
 from cl_server_shared.process.background import BackgroundThread
+from tests.support.refused_threads import refuse_start
 from tests.support.waiting import wait_until
 
 
-def _refuse(_self: threading.Thread) -> None:
-    raise RuntimeError("can't start new thread")
+def _ignore(_arguments: threading.ExceptHookArgs) -> None:
+    """Take what a thread raised, which the suite would count as a failure."""
 
 
 def test_a_step_is_called_once_for_each_wake_and_the_thread_then_ends() -> None:
@@ -96,7 +97,7 @@ def test_a_refused_start_is_logged_once_and_tried_again_at_the_next_wake(
     served = threading.Event()
     background = BackgroundThread("test", served.set)
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", _refuse)
+        patch.setattr(threading.Thread, "start", refuse_start)
         refused = [background.wake(), background.wake()]
         ended = background.stop(5)
 
@@ -115,6 +116,89 @@ def test_the_end_of_the_thread_is_told_in_the_thread() -> None:
 
     assert background.stop(5)
     assert told.get(timeout=5) == "test"
+
+
+def test_a_closed_one_starts_no_more() -> None:
+    steps: SimpleQueue[int] = SimpleQueue()
+    background = BackgroundThread("test", lambda: steps.put(1))
+    background.wake()
+    steps.get(timeout=5)
+
+    assert background.close(5)
+    assert not background.wake()
+    assert steps.empty()
+
+
+def test_its_end_can_be_waited_for_without_ending_it() -> None:
+    go_on = threading.Event()
+    background = BackgroundThread("test", lambda: go_on.wait(5) and None)
+    assert background.join(0)
+
+    background.wake()
+    assert not background.join(0)
+    assert background.is_running
+    go_on.set()
+
+    assert background.join(5)
+
+
+def test_a_repeated_stop_waits_too() -> None:
+    go_on, begun = threading.Event(), threading.Event()
+
+    def step() -> None:
+        begun.set()
+        go_on.wait(5)
+
+    background = BackgroundThread("test", step)
+    background.wake()
+    assert begun.wait(5)
+
+    assert [background.stop(0), background.stop(0)] == [False, False]
+    go_on.set()
+    assert background.stop(5)
+
+
+def test_a_step_that_ends_its_thread_is_followed_by_another_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended, steps = threading.Event(), SimpleQueue[threading.Thread]()
+
+    def step() -> None:
+        steps.put(threading.current_thread())
+        if not ended.is_set():
+            background.wake()  # while it ends
+            ended.set()
+            raise SystemExit
+
+    monkeypatch.setattr(threading, "excepthook", _ignore)
+    background = BackgroundThread("test", step)
+    background.wake()
+
+    first, second = steps.get(timeout=5), steps.get(timeout=5)
+    assert first is not second
+    wait_until(lambda: not background.is_running)
+    background.wake()
+    assert steps.get(timeout=5) is not second
+
+
+def test_a_wake_that_interrupts_a_start_makes_no_other_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[threading.Thread] = []
+    served = threading.Event()
+    background = BackgroundThread("test", served.set)
+    start = threading.Thread.start
+
+    def start_interrupted(thread: threading.Thread) -> None:
+        started.append(thread)
+        assert background.wake()  # as a signal handler may
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_interrupted)
+    assert background.wake()
+
+    assert served.wait(5)
+    assert len(started) == 1
 
 
 def test_it_can_be_stopped_by_itself_and_before_it_began() -> None:

@@ -17,6 +17,7 @@ from cl_server_shared.events.in_order import InOrder
 from cl_server_shared.events.memory import MemoryBroadcaster
 from cl_server_shared.models import JobEvent, JobStatus
 from tests.support.processes import child
+from tests.support.refused_threads import refuse_start
 from tests.support.waiting import wait_until
 
 _LONG_MS: Final = 60_000
@@ -39,7 +40,7 @@ def publish(broadcaster: MemoryBroadcaster, *numbers: int) -> None:
         broadcaster.publish(event(seq))
 
 
-def watchers() -> set[threading.Thread]:
+def held_event_threads() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name == "held events"}
 
 
@@ -55,7 +56,7 @@ def test_what_is_held_comes_without_another_event_in_time_and_from_a_thread_that
     broadcaster = MemoryBroadcaster()
     got: list[tuple[JobEvent, bool]] = []
     mine = threading.current_thread()
-    before = watchers()
+    before = held_event_threads()
     ordered = InOrder(
         lambda each: got.append((each, threading.current_thread() is mine)), wait_ms=30
     )
@@ -65,7 +66,7 @@ def test_what_is_held_comes_without_another_event_in_time_and_from_a_thread_that
 
         wait_until(lambda: len(got) == 2)
         assert got[1] == (event(3), False)
-        wait_until(lambda: watchers() <= before)
+        wait_until(lambda: held_event_threads() <= before)
 
         publish(broadcaster, 5)  # and again
         wait_until(lambda: len(got) == 3)
@@ -73,18 +74,18 @@ def test_what_is_held_comes_without_another_event_in_time_and_from_a_thread_that
 
 def test_nothing_comes_after_it_was_closed_and_its_thread_ends() -> None:
     got: list[JobEvent] = []
-    before = watchers()
+    before = held_event_threads()
     several = [InOrder(got.append, wait_ms=_LONG_MS) for _ in range(50)]
     for ordered in several:
         ordered(event(2))
-    assert len(watchers() - before) == 50
+    assert len(held_event_threads() - before) == 50
 
     for ordered in several:  # the thread of the first is waiting by now, that of the last is not
         ordered.close()
         ordered.close()
         ordered(event(1))
 
-    wait_until(lambda: watchers() <= before)
+    wait_until(lambda: held_event_threads() <= before)
     assert got == []
 
 
@@ -116,7 +117,7 @@ def test_what_comes_as_the_thread_of_held_events_ends_is_not_forgotten() -> None
     late = [event(4)]
 
     def come_late(frame: FrameType, what: str, value: object) -> None:
-        is_decided = frame.f_code.co_name == "_seconds_to_wait" and what == "return"
+        is_decided = frame.f_code.co_name == "_release_due" and what == "return"
         if is_decided and value is None and late:
             ordered(late.pop())
 
@@ -157,7 +158,7 @@ def test_a_callback_that_ends_the_thread_of_held_events_gets_another(
     error: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     got: list[JobEvent] = []
-    before = watchers()
+    before = held_event_threads()
 
     def end_thread(each: JobEvent) -> None:
         got.append(each)
@@ -167,7 +168,7 @@ def test_a_callback_that_ends_the_thread_of_held_events_gets_another(
     monkeypatch.setattr(threading, "excepthook", unheard)
     with InOrder(end_thread, wait_ms=10) as ordered:
         ordered(event(2))
-        wait_until(lambda: got == [event(2)] and watchers() <= before)
+        wait_until(lambda: got == [event(2)] and held_event_threads() <= before)
         ordered(event(4))
         wait_until(lambda: got == [event(2), event(4)])
 
@@ -187,7 +188,30 @@ def test_a_callback_may_publish_and_that_comes_after_what_is_ready() -> None:
     assert got == [event(1), event(2), event(3)]
 
 
-def tell(ordered: InOrder, numbers: range) -> None:
+def test_without_a_thread_what_is_due_comes_with_the_next_event(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    got: list[JobEvent] = []
+    other = event(0, "another job")
+    with InOrder(got.append, wait_ms=50) as ordered:
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse_start)
+            ordered(event(2))
+            assert got == []
+            wait_until(lambda: ordered(other) or event(2) in got)
+
+        ordered(event(4))  # and now there is a thread again
+        wait_until(lambda: got[-1] == event(4))
+    assert [each for each in got if each != other] == [event(2), event(4)]
+
+
+def test_without_a_thread_it_can_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threading.Thread, "start", refuse_start)
+    with InOrder(print, wait_ms=_LONG_MS) as ordered:
+        ordered(event(2))
+
+
+def give(ordered: InOrder, numbers: range) -> None:
     for seq in numbers:
         ordered(event(seq))
 
@@ -206,7 +230,7 @@ def test_events_of_many_threads_come_out_whole_one_at_a_time() -> None:
 
     with InOrder(note, wait_ms=_LONG_MS) as ordered:
         threads = [
-            threading.Thread(target=tell, args=(ordered, range(first, number + 1, 4)))
+            threading.Thread(target=give, args=(ordered, range(first, number + 1, 4)))
             for first in (4, 3, 2, 1)
         ]
         for thread in threads:

@@ -6,19 +6,11 @@ from hypothesis import strategies as st
 
 from cl_server_shared.jobs import lifecycle
 from cl_server_shared.jobs.attempt_log import logged_attempts, with_one_more
-from cl_server_shared.jobs.job_state import (
-    FINAL,
-    Applied,
-    Change,
-    Decision,
-    JobState,
-    Refused,
-    Report,
-    Unchanged,
-)
+from cl_server_shared.jobs.job_state import FINAL, Change, ChangedTo, Decision, JobState, Report
 from cl_server_shared.jobs.lifecycle import NO_MESSAGE
 from cl_server_shared.jobs.policy import RetryPolicy
 from cl_server_shared.models import Attempt, JobStatus
+from cl_server_shared.models.outcome import Refused, Unchanged
 from tests.support.examples import examples
 from tests.support.lifecycle_strategies import CHANGES, REPORTS, STATES
 
@@ -55,7 +47,7 @@ def report(held_claim: int | None = None, *, now_ms: int = 5_000, jitter: float 
 
 
 def applied(decision: Decision) -> JobState:
-    assert isinstance(decision, Applied)
+    assert isinstance(decision, ChangedTo)
     return decision.state
 
 
@@ -71,15 +63,15 @@ def test_failing_is_total(
     by_claimer = reported._replace(held_claim=state.claim_number)
     failure = Change(status=JobStatus.error, error_message="boom")
 
-    assert isinstance(lifecycle.update(odd, failure, by_claimer), Applied | Unchanged | Refused)
-    assert isinstance(lifecycle.recover(odd, now_ms=reported.now_ms), Applied | Refused)
+    assert isinstance(lifecycle.update(odd, failure, by_claimer), ChangedTo | Unchanged | Refused)
+    assert isinstance(lifecycle.recover(odd, now_ms=reported.now_ms), ChangedTo | Refused)
 
 
 @given(STATES, CHANGES, REPORTS)
 def test_final_stays_final(state: JobState, change: Change, reported: Report) -> None:
     assume(state.status in FINAL)
 
-    assert not isinstance(lifecycle.update(state, change, reported), Applied)
+    assert not isinstance(lifecycle.update(state, change, reported), ChangedTo)
 
 
 @given(STATES, CHANGES, REPORTS)
@@ -95,7 +87,7 @@ def test_within_an_attempt_progress_never_falls_and_the_start_stays(
     state: JobState, change: Change, reported: Report
 ) -> None:
     match lifecycle.update(state, change, reported):
-        case Applied(after) if after.claim_number == state.claim_number:
+        case ChangedTo(after) if after.claim_number == state.claim_number:
             assert after.progress >= max(state.progress, change.progress or 0)
             assert state.started_at in {None, after.started_at}
             assert (after.event_seq, after.max_retries) == (state.event_seq, state.max_retries)
@@ -108,7 +100,7 @@ def test_the_claim_number_grows_with_every_loss_of_a_claim_and_only_then(
     state: JobState, change: Change, reported: Report
 ) -> None:
     match lifecycle.update(state, change, reported):
-        case Applied(after):
+        case ChangedTo(after):
             is_lost = after.status is JobStatus.queued and (
                 state.status is JobStatus.processing or after.retry_count > state.retry_count
             )
@@ -126,7 +118,7 @@ def test_retries_never_exceed_their_maximum(
         lifecycle.recover(state, now_ms=reported.now_ms),
     )
     for decision in decisions:
-        if isinstance(decision, Applied):
+        if isinstance(decision, ChangedTo):
             counted = decision.state.retry_count - state.retry_count
             assert counted in {0, 1}
             assert decision.state.retry_count <= max(state.retry_count, state.max_retries)
@@ -137,7 +129,7 @@ def test_what_ends_a_job_leaves_nothing_of_its_claim_behind(
     state: JobState, change: Change, reported: Report
 ) -> None:
     match lifecycle.update(state, change, reported):
-        case Applied(after) if after.status in FINAL:
+        case ChangedTo(after) if after.status in FINAL:
             assert after.completed_at == reported.now_ms
             assert (after.available_at, after.lease_expires_at) == (None, None)
             assert after.status is JobStatus.completed or after.error_message
@@ -151,7 +143,7 @@ def test_a_final_report_that_comes_twice_is_no_conflict(
 ) -> None:
     assume(state.cancel_reason is None)
     match lifecycle.update(state, change, reported):
-        case Applied(after) if after.status in FINAL:
+        case ChangedTo(after) if after.status in FINAL:
             assert lifecycle.update(after, change, reported) == Unchanged()
         case _:
             pass
@@ -160,7 +152,7 @@ def test_a_final_report_that_comes_twice_is_no_conflict(
 @given(STATES, st.integers(0, 2**41))
 def test_a_recovered_job_is_not_recovered_again(state: JobState, now_ms: int) -> None:
     match lifecycle.recover(state, now_ms=now_ms):
-        case Applied(after):
+        case ChangedTo(after):
             assert isinstance(lifecycle.recover(after, now_ms=now_ms), Refused)
         case _:
             pass
@@ -174,7 +166,7 @@ def test_only_an_expired_lease_is_recovered(state: JobState, now_ms: int) -> Non
         and state.lease_expires_at <= now_ms
     )
 
-    assert isinstance(lifecycle.recover(state, now_ms=now_ms), Applied) is is_expired
+    assert isinstance(lifecycle.recover(state, now_ms=now_ms), ChangedTo) is is_expired
 
 
 # Arrows

@@ -55,3 +55,11 @@ def test_an_outage_is_told_at_its_begin_and_its_end(caplog: pytest.LogCaptureFix
     outage.end()
 
     assert [each.getMessage() for each in caplog.records] == ["fails: first", "works again"]
+
+
+def test_an_outage_may_say_more_and_end_as_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    outage = Outage(_LOG, "%s fails: %s", "%s works again; %s wait", working_level=logging.WARNING)
+    outage.begin("it", "odd")
+    outage.end("it", 3)
+
+    assert _warnings(caplog) == ["it fails: odd", "it works again; 3 wait"]

@@ -11,22 +11,24 @@ from hypothesis import strategies as st
 from cl_server_shared.jobs.job_state import JobState
 from cl_server_shared.jobs.policy import JobPolicy
 from cl_server_shared.jobs.rows import (
+    ROW_COLUMNS,
     JobRow,
+    JobVersion,
     Unreadable,
+    details_of,
     event_of_new,
     new_row,
     readable,
     record_of,
+    row_of,
     state_of,
+    version_of,
 )
 from cl_server_shared.jobs.validation import checked_submission
-from cl_server_shared.models import JobEvent, JobRecord, JobStatus
+from cl_server_shared.models import JobDetails, JobEvent, JobRecord, JobStatus
 
-GOOD: Final = JobRow(
-    job_id="job",
-    task_type="resize",
-    params='{"width": 800}',
-    status="processing",
+GOOD_STATE: Final = JobState(
+    status=JobStatus.processing,
     progress=55,
     output=None,
     error_message=None,
@@ -42,10 +44,19 @@ GOOD: Final = JobRow(
     cancel_reason=None,
     attempts=None,
     event_seq=7,
-    created_at=1_700_000_000_000,
-    priority=0,
-    id=1,
 )
+COLUMNS: Final[dict[str, object]] = {
+    "id": 1,
+    "job_id": "job",
+    "task_type": "resize",
+    "params": '{"width": 800}',
+    "created_by": "ada",
+    "priority": -5,
+    "created_at": 1_700_000_000_000,
+    "updated_at": 2_000,
+    **GOOD_STATE._asdict(),
+    "status": "processing",
+}
 
 # SQLite keeps in any column whatever it is given.
 ANYTHING: Final = (
@@ -55,7 +66,10 @@ TOO_DEEP: Final = '{"a":' * 100_000
 
 
 def with_(**columns: object) -> JobRow:
-    return JobRow._make({**GOOD._asdict(), **columns}.values())
+    return row_of((*{**COLUMNS, **columns}.values(),))
+
+
+GOOD: Final = with_()
 
 
 def shortened(value: object) -> str:
@@ -73,23 +87,39 @@ def test_a_good_row_reads_as_its_record() -> None:
 
 
 def test_a_good_row_reads_as_its_state() -> None:
-    assert state_of(GOOD) == JobState(
+    assert state_of(GOOD) == GOOD_STATE
+
+
+def test_a_good_row_reads_as_its_details() -> None:
+    assert details_of(GOOD) == JobDetails(
+        job_id="job",
+        task_type="resize",
+        params={"width": 800},
         status=JobStatus.processing,
         progress=55,
-        output=None,
-        error_message=None,
+        created_by="ada",
+        priority=-5,
+        created_at=1_700_000_000_000,
         started_at=1_000,
-        completed_at=None,
-        available_at=None,
-        lease_expires_at=31_000,
-        worker_id="w",
-        claim_number=2,
+        updated_at=2_000,
         retry_count=1,
         max_retries=3,
+        available_at=None,
+        worker_id="w",
+        lease_expires_at=31_000,
         last_error="boom",
-        cancel_reason=None,
-        attempts=None,
+    )
+
+
+def test_the_version_of_a_row_is_what_the_statement_on_versions_reads() -> None:
+    assert version_of(GOOD) == JobVersion(
+        job_id="job",
+        id=1,
+        created_at=1_700_000_000_000,
+        claim_number=2,
         event_seq=7,
+        status="processing",
+        progress=55,
     )
 
 
@@ -153,15 +183,15 @@ def test_jsons_null_as_the_original_wrote_it_is_no_output() -> None:
     ],
     ids=shortened,
 )
-def test_a_broken_row_is_told_as_an_error_with_its_reason(columns: dict[str, object]) -> None:
+def test_a_broken_row_is_shown_as_an_error_with_its_reason(columns: dict[str, object]) -> None:
     row = with_(**columns)
 
     found = record_of(row)
-    told = readable(row)
+    shown = readable(row)
 
     assert isinstance(found, Unreadable)
     assert found.reason.startswith("this row cannot be read: ")
-    assert (told.status, told.progress, told.params, told.output, told.error_message) == (
+    assert (shown.status, shown.progress, shown.params, shown.output, shown.error_message) == (
         JobStatus.error,
         0,
         {},
@@ -170,7 +200,7 @@ def test_a_broken_row_is_told_as_an_error_with_its_reason(columns: dict[str, obj
     )
 
 
-@given(st.sampled_from(JobRow._fields), ANYTHING)
+@given(st.sampled_from(ROW_COLUMNS), ANYTHING)
 @example("params", TOO_DEEP)
 def test_reading_is_total(column: str, value: object) -> None:
     row = with_(**{column: value})
@@ -178,6 +208,9 @@ def test_reading_is_total(column: str, value: object) -> None:
     assert isinstance(record_of(row), JobRecord | Unreadable)
     assert isinstance(state_of(row), JobState)
     assert isinstance(readable(row), JobRecord)
+    details = details_of(row)
+    told = details.model_dump(exclude={"job_id", "task_type"}, warnings=False)
+    assert JobDetails.model_validate({"job_id": "job", "task_type": "t", **told})
 
 
 @given(st.sampled_from(["retry_count", "max_retries", "claim_number", "event_seq"]), ANYTHING)

@@ -11,7 +11,7 @@ from typing import Protocol, cast
 import pytest
 
 from cl_server_shared.database import Statement, make_engine, upgrade
-from cl_server_shared.jobs.rows import JobRow
+from cl_server_shared.jobs.rows import ROW_COLUMNS
 from cl_server_shared.jobs.sql import claims as sql_claims
 from cl_server_shared.jobs.sql import outbox as sql_outbox
 from cl_server_shared.jobs.sql import rows as sql_rows
@@ -99,7 +99,7 @@ def claim_of(number_of_types: int) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("number_of_types", [1, 50])
-def test_a_claim_probes_the_waiting_line_once_per_type(
+def test_a_claim_probes_the_waiting_jobs_once_per_type(
     connection: sqlite3.Connection, number_of_types: int
 ) -> None:
     plan = plan_of(connection, sql_claims.CLAIM, claim_of(number_of_types))
@@ -112,7 +112,7 @@ def test_a_claim_probes_the_waiting_line_once_per_type(
     ]
 
 
-def test_a_claim_of_one_type_probes_its_line_alone(connection: sqlite3.Connection) -> None:
+def test_a_claim_of_one_type_probes_its_waiting_jobs_alone(connection: sqlite3.Connection) -> None:
     plan = plan_of(connection, sql_claims.CLAIM_OF_TYPE, claim_of(0) | {"task_type": "t1"})
 
     assert searched(plan) == ["PRIMARY KEY", "ix_jobs_waiting"]
@@ -126,12 +126,12 @@ def test_a_claim_of_one_type_probes_its_line_alone(connection: sqlite3.Connectio
         (sql_claims.EXPIRED, ["ix_jobs_leased"]),
         (sql_claims.PROMOTE, ["ix_jobs_delayed"]),
         (sql_outbox.FIRST_UNANNOUNCED, ["ix_jobs_unannounced"]),
-        (sql_outbox.ADOPT, ["PRIMARY KEY", "ix_jobs_unannounced"]),
+        (sql_outbox.TAKE_OVER_UNANNOUNCED, ["PRIMARY KEY", "ix_jobs_unannounced"]),
         (sql_rows.READ, ["ix_jobs_job_id"]),
         (sql_rows.DELETE, ["ix_jobs_job_id"]),
-        (sql_rows.store(("status", "output"), is_marked=True), ["PRIMARY KEY"]),
-        (sql_rows.store(("status",), is_marked=True, is_takeover=True), ["PRIMARY KEY"]),
-        (sql_rows.store(("progress",), is_marked=False), ["PRIMARY KEY"]),
+        (sql_rows.save_state(("status", "output"), is_unannounced=True), ["PRIMARY KEY"]),
+        (sql_rows.save_state(("status",), is_unannounced=True, is_takeover=True), ["PRIMARY KEY"]),
+        (sql_rows.save_state(("progress",), is_unannounced=False), ["PRIMARY KEY"]),
     ],
     ids=_name_of,
 )
@@ -176,9 +176,9 @@ def test_waiting_for_work_probes_small_indexes_only(connection: sqlite3.Connecti
     assert {step.split(" VIRTUAL")[0] for step in scanned_or_sorted(plan)} == {"SCAN names"}
 
 
-def test_a_claim_takes_the_first_of_the_line(connection: sqlite3.Connection) -> None:
+def test_a_claim_takes_the_first_waiting_job(connection: sqlite3.Connection) -> None:
     """The plan's index is also right: what comes out is what a full sort would give."""
-    in_line = cast(
+    waiting = cast(
         "list[tuple[str]]",
         connection.execute(
             "SELECT job_id FROM jobs WHERE status = 'queued' AND available_at IS NULL "
@@ -190,5 +190,5 @@ def test_a_claim_takes_the_first_of_the_line(connection: sqlite3.Connection) -> 
 
     claimed = _rows(connection, sql, sql_claims.CLAIM, values)
 
-    place = JobRow._fields.index("job_id")
-    assert [row[place] for row in claimed] == list(in_line[0])
+    place = ROW_COLUMNS.index("job_id")
+    assert [row[place] for row in claimed] == list(waiting[0])

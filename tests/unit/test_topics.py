@@ -18,12 +18,12 @@ _FILTERS: Final = st.tuples(
 
 
 @given(_FILTERS.filter(bool), _TOPICS)
-def test_a_filter_matches_what_paho_says_it_matches(listened: str, published: str) -> None:
-    assert is_match(listened, published) == topic_matches_sub(listened, published)
+def test_a_filter_matches_what_paho_says_it_matches(subscribed: str, published: str) -> None:
+    assert is_match(subscribed, published) == topic_matches_sub(subscribed, published)
 
 
 @pytest.mark.parametrize(
-    ("listened", "published", "expected"),
+    ("subscribed", "published", "expected"),
     [
         ("inference/events", "inference/events", True),
         ("inference/#", "inference", True),
@@ -33,8 +33,8 @@ def test_a_filter_matches_what_paho_says_it_matches(listened: str, published: st
         ("inference/events", "inference/Events", False),
     ],
 )
-def test_examples_of_the_standard(listened: str, published: str, *, expected: bool) -> None:
-    assert is_match(listened, published) == expected
+def test_examples_of_the_standard(subscribed: str, published: str, *, expected: bool) -> None:
+    assert is_match(subscribed, published) == expected
 
 
 @given(_TOPICS)
@@ -43,8 +43,8 @@ def test_a_topic_without_wildcards_is_both_a_name_and_a_filter(topic: str) -> No
 
 
 @given(_FILTERS.filter(bool))
-def test_a_filter_with_wildcards_as_whole_levels_is_accepted(listened: str) -> None:
-    assert topic_filter(listened) == listened
+def test_a_filter_with_wildcards_as_whole_levels_is_accepted(subscribed: str) -> None:
+    assert topic_filter(subscribed) == subscribed
 
 
 @pytest.mark.parametrize("topic", ["", "a/+", "a/#", "a#b", "a\0b", "\ud800", "ä" * 32_768])
@@ -56,13 +56,13 @@ def test_a_topic_that_nobody_can_publish_on_is_refused_by_its_name(topic: str) -
 
 
 @pytest.mark.parametrize(
-    "listened", ["", "a\0b", "a/b+", "+a", "a/#/b", "a/b#", "##", "\ud800", "a" * 65_536]
+    "subscribed", ["", "a\0b", "a/b+", "+a", "a/#/b", "a/b#", "##", "\ud800", "a" * 65_536]
 )
-def test_a_filter_that_no_broker_takes_is_refused_by_its_name(listened: str) -> None:
+def test_a_filter_that_no_broker_takes_is_refused_by_its_name(subscribed: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        topic_filter(listened)
+        topic_filter(subscribed)
 
-    assert repr(listened) in str(caught.value)
+    assert repr(subscribed) in str(caught.value)
 
 
 @pytest.mark.parametrize("value", ["", "a+b", "#", "a/b", "/", "a\0b", "\ud800", "x" * 65_536])

@@ -1,1 +1,1 @@
-"""The broadcaster: what the world is told when a job changes."""
+"""Events of jobs: the broadcasters that publish them, and the ways to read them."""

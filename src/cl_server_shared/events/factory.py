@@ -1,4 +1,4 @@
-"""What `BROADCAST_TYPE` chooses: a broadcaster, and how workers and services meet.
+"""The broadcaster that `BROADCAST_TYPE` chooses.
 
 What MQTT needs is imported only where it is chosen, so that a service without a broker does not
 import a client for one.
@@ -7,7 +7,7 @@ import a client for one.
 from cl_server_shared.config import FolderlessSettings
 from cl_server_shared.events.memory import MemoryBroadcaster
 from cl_server_shared.events.none import NoneBroadcaster
-from cl_server_shared.mqtt.broker import security_of
+from cl_server_shared.mqtt.settings import broker_of
 from cl_server_shared.protocols.events import Broadcaster
 
 
@@ -23,11 +23,11 @@ def choose_broadcaster(settings: FolderlessSettings) -> Broadcaster:
         case "memory":
             return MemoryBroadcaster(settings.MQTT_TOPIC)
         case "mqtt":
-            from cl_server_shared.events.mqtt import MqttBroadcaster  # noqa: PLC0415  # paho: only who needs it
+            return _mqtt_broadcaster(settings)
 
-            return MqttBroadcaster(
-                settings.MQTT_BROKER,
-                settings.MQTT_PORT,
-                settings.MQTT_TOPIC,
-                security=security_of(settings),
-            )
+
+def _mqtt_broadcaster(settings: FolderlessSettings) -> Broadcaster:
+    from cl_server_shared.events.mqtt import MqttBroadcaster  # noqa: PLC0415  # see above
+
+    broker = broker_of(settings)
+    return MqttBroadcaster(broker.host, broker.port, settings.MQTT_TOPIC, security=broker.security)

@@ -5,14 +5,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
-from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Final, Self, final
 
 from cl_server_shared.errors import ConfigError
 from cl_server_shared.events.ordering import Resequencer
 from cl_server_shared.models import JobEvent
+from cl_server_shared.process.background import BackgroundThread
 from cl_server_shared.process.fork import renew_after_fork
 
 _LOG: Final = logging.getLogger(__name__)
@@ -27,15 +26,15 @@ class InOrder:
     later still is dropped. Jobs do not wait for each other. Events of `seq` 0 pass at once.
 
     *callback* gets one event at a time, in the broadcaster's thread or, for events held to the end,
-    in one of its own that runs while something is held; what it raises is logged. Leaving the
-    `with` block or closing it drops what is held. A forked process starts without what its parent
-    holds and remembers.
+    in one of its own that runs while something is held (where the system refuses a thread, with the
+    next event); what it raises is logged. Leaving the `with` block or closing it drops what is
+    held. A forked process starts without what its parent holds and remembers.
 
     Args:
         callback: gets one event at a time.
         wait_ms: how long an event is held at most, 0 or more; with 0 late events are dropped.
-        max_jobs: how many jobs are remembered, the last ones heard of, and how many events are held
-            at most, 1 or more; what is repeated of a forgotten job is given out again.
+        max_jobs: how many jobs are remembered, those with the latest events, and how many events
+            are held at most, 1 or more; what is repeated of a forgotten job is given out again.
 
     Raises:
         ConfigError: an argument is outside what is allowed.
@@ -55,17 +54,17 @@ class InOrder:
         self._callback: Final = callback
         self._bounds: Final = (wait_ms, max_jobs)
         self._is_closed = False
+        self._background: Final = BackgroundThread("held events", self._release_due)
         self.after_fork()
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Begin anew: what is held will be given out by the parent, whose thread stayed there."""
+        """Begin anew: the parent gives out what is held."""
         self._resequencer = Resequencer(*self._bounds)
         self._ready: deque[JobEvent] = deque()
         self._is_delivering = False
         self._lock = threading.RLock()  # the callback may publish, and so come back here
-        self._woken: SimpleQueue[None] = SimpleQueue()
-        self._watcher: threading.Thread | None = None
+        self._is_scheduled = False  # whether the thread looks again when the next one is due
 
     def __call__(self, event: JobEvent) -> None:
         """Take in an event as it arrives; nothing once it is closed."""
@@ -75,13 +74,14 @@ class InOrder:
             now_ms = _now_ms()
             self._ready += self._resequencer.take(event, now_ms)
             self._ready += self._resequencer.release(now_ms)
-            self._watch()
+            if self._resequencer.due_ms is not None and not self._is_scheduled:
+                self._is_scheduled = self._background.wake()
             self._deliver()
 
     def close(self) -> None:
         """Stop the calls; harmless when repeated, in any thread, and while garbage is collected."""
         self._is_closed = True
-        self._woken.put(None)
+        self._background.stop()
 
     def __enter__(self) -> Self:
         return self
@@ -110,29 +110,16 @@ class InOrder:
         except Exception:  # noqa: BLE001  # anybody's function: what it raises is logged
             _LOG.exception("%r failed on %r; its next event still comes", self._callback, event)
 
-    def _watch(self) -> None:
-        if self._resequencer.due_ms is None:
-            return
-        if self._watcher is not None and self._watcher.is_alive():  # the callback may have ended it
-            return
-        watcher = threading.Thread(target=self._release_held, name="held events", daemon=True)
-        watcher.start()
-        self._watcher = watcher
-
-    def _release_held(self) -> None:
-        while (seconds := self._seconds_to_wait()) is not None:
-            with suppress(Empty):  # nobody closed it: time is up
-                self._woken.get(timeout=seconds)
-            with self._lock:
-                self._ready += self._resequencer.release(_now_ms())
-                self._deliver()
-
-    def _seconds_to_wait(self) -> float | None:
+    def _release_due(self) -> float | None:
+        """Give out what was held long enough; return in how many seconds the next one is due."""
         with self._lock:
+            self._is_scheduled = False  # the callback may end this thread
+            self._ready += self._resequencer.release(_now_ms())
+            self._deliver()
             due_ms = self._resequencer.due_ms
             if due_ms is None or self._is_closed:
-                self._watcher = None
                 return None
+            self._is_scheduled = True
             return max(0, due_ms - _now_ms()) / 1000
 
 

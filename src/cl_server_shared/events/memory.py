@@ -10,6 +10,7 @@ from cl_server_shared.errors import ClServerError
 from cl_server_shared.models import JobEvent
 from cl_server_shared.mqtt.subscriptions import Subscriptions
 from cl_server_shared.mqtt.topics import is_match, topic_filter, topic_name
+from cl_server_shared.process.log_limits import Doubling
 from cl_server_shared.protocols.events import Broadcaster, Subscription
 
 _LOG: Final = logging.getLogger(__name__)
@@ -21,7 +22,7 @@ class MemoryBroadcaster(Broadcaster):
 
     Subscribers get events one at a time and in one order: an event that is published while another
     is being delivered, by a callback or by another thread, comes after it, in the thread that is
-    delivering. Events published after `close` are logged and dropped.
+    delivering. Events published after `close` are dropped, counted and logged.
 
     Args:
         topic: the topic of the events; subscriptions to other filters get what matches it.
@@ -32,12 +33,13 @@ class MemoryBroadcaster(Broadcaster):
     """
 
     def __init__(self, topic: str = "inference/events", *, max_kept_events: int = 10_000) -> None:
-        self._topic = topic_name(topic)
-        self._published: deque[JobEvent] = deque(maxlen=max_kept_events)
-        self._undelivered: deque[JobEvent] = deque()
-        self._delivering = threading.Lock()
-        self._subscriptions: Subscriptions[JobEvent] = Subscriptions(on_change=lambda: None)
-        self._closed = False
+        self._topic: Final = topic_name(topic)
+        self._published: Final[deque[JobEvent]] = deque(maxlen=max_kept_events)
+        self._undelivered: Final[deque[JobEvent]] = deque()
+        self._delivering: Final = threading.Lock()
+        self._subscriptions: Final = Subscriptions[JobEvent](on_change=lambda: None)
+        self._refused: Final = Doubling(_LOG)
+        self._is_closed = False
 
     @property
     def published(self) -> tuple[JobEvent, ...]:
@@ -46,8 +48,8 @@ class MemoryBroadcaster(Broadcaster):
 
     @override
     def publish(self, event: JobEvent) -> None:
-        if self._closed:
-            _LOG.warning("Published after close, dropped: %r", event)
+        if self._is_closed:
+            self._refused.add("Published after close, dropped: %r; %s so far", event)
             return
         self._published.append(event)
         self._undelivered.append(event)
@@ -68,18 +70,18 @@ class MemoryBroadcaster(Broadcaster):
             ConfigError: *topic* is no MQTT topic filter.
             ClServerError: the broadcaster is closed.
         """
-        listened = self._topic if topic is None else topic_filter(topic)
-        if self._closed:
-            raise ClServerError(f"cannot subscribe to {listened!r}: this broadcaster is closed")
-        return self._subscriptions.add(listened, callback)
+        chosen = self._topic if topic is None else topic_filter(topic)
+        if self._is_closed:
+            raise ClServerError(f"cannot subscribe to {chosen!r}: this broadcaster is closed")
+        return self._subscriptions.add(chosen, callback)
 
     @override
     def close(self) -> None:
-        self._closed = True
+        self._is_closed = True
 
     def _deliver(self) -> None:
         while self._undelivered:
             event = self._undelivered.popleft()
-            listened = self._subscriptions.filters()
-            matching = {each for each in listened if is_match(each, self._topic)}
+            filters = self._subscriptions.filters()
+            matching = {each for each in filters if is_match(each, self._topic)}
             self._subscriptions.deliver(event, matching)

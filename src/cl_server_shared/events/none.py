@@ -1,4 +1,4 @@
-"""The broadcaster and the workers of a process that tells nobody."""
+"""The broadcaster of a process that announces nothing."""
 
 from collections.abc import Callable
 from typing import final, override
@@ -10,7 +10,7 @@ from cl_server_shared.protocols.events import Broadcaster, Subscription
 
 @final
 class NoneBroadcaster(Broadcaster):
-    """Takes every event and every subscriber, and brings none to the other."""
+    """Takes every event and every subscriber, and delivers nothing."""
 
     @override
     def publish(self, event: JobEvent) -> None:
@@ -29,4 +29,4 @@ class NoneBroadcaster(Broadcaster):
 
 
 def _forget_nothing(_subscription: CallbackSubscription[JobEvent]) -> None:
-    """There is no list to take it from."""
+    """Do nothing: no list holds it."""

@@ -1,9 +1,9 @@
 """The order of one job's events, whatever order they arrive in.
 
-Several processes tell of one job, each over a connection of its own: a worker's claim may arrive
-before the addition that it followed. Brokers and publishers repeat what was not acknowledged
-(QoS 1, MQTT 5.0, section 4.3.2), and leave out what an outage made stale. Nothing here knows the
-time: who waits, and how long, is decided in `in_order.py`.
+Several processes announce the changes of one job, each over a connection of its own: a worker's
+claim may arrive before the addition that it followed. Brokers and publishers repeat what was not
+acknowledged (QoS 1, MQTT 5.0, section 4.3.2), and leave out what an outage made stale. Nothing here
+knows the time: it is passed in.
 """
 
 from bisect import bisect_left
@@ -43,7 +43,7 @@ def order(known: JobOrder, event: JobEvent) -> Ordered:
 
     Given out are events that follow the last one without a gap, from 1 for a job that is new or was
     added again. Dropped is what was given out or is held already, and what comes too late. An event
-    of `seq` 0 tells no order and is given out at once.
+    of `seq` 0 has no order and is given out at once.
     """
     if event.seq == 0:
         return known, (event,)
@@ -81,10 +81,10 @@ class Resequencer:
 
     Args:
         wait_ms: how long an event is held for those that come before it.
-        max_jobs: how many jobs are remembered, those heard of last, and how many events are held at
-            most. What is held of a job when it is forgotten is given out at once, as is the event
-            that was held longest when there are too many. What is repeated of a forgotten job is
-            given out again.
+        max_jobs: how many jobs are remembered, those with the latest events, and how many events
+            are held at most. What is held of a job when it is forgotten is given out at once, as is
+            the event that was held longest when there are too many. What is repeated of a forgotten
+            job is given out again.
 
     Times are milliseconds of one clock that never goes back.
     """
@@ -92,8 +92,9 @@ class Resequencer:
     def __init__(self, wait_ms: int, max_jobs: int) -> None:
         self._wait_ms: Final = wait_ms
         self._max_jobs: Final = max_jobs
-        self._jobs: OrderedDict[str, JobOrder] = OrderedDict()
-        self._due: OrderedDict[JobEvent, int] = OrderedDict()  # all that is held, first due first
+        self._jobs: Final[OrderedDict[str, JobOrder]] = OrderedDict()
+        # All that is held, first due first.
+        self._due: Final[OrderedDict[JobEvent, int]] = OrderedDict()
 
     @property
     def due_ms(self) -> int | None:

@@ -12,6 +12,7 @@ from anyio.lowlevel import checkpoint
 from cl_server_shared.errors import ClServerError, ConfigError
 from cl_server_shared.events.in_order import InOrder
 from cl_server_shared.models import JobEvent
+from cl_server_shared.process.log_limits import Doubling
 from cl_server_shared.process.loop_waker import LoopWaker
 from cl_server_shared.protocols.events import Broadcaster, Subscription
 
@@ -22,22 +23,22 @@ _LOG: Final = logging.getLogger(__name__)
 class EventBuffer:
     """A bounded queue for one writer at a time, in any thread, and one reader, a task.
 
-    When it is full the oldest event gives way: what a job is now matters more than what it was.
-    There is no lock: each step is one operation on a deque, whole to every thread; a fork finds
-    nothing locked, and collected garbage may close it at any point.
+    When it is full the oldest event is dropped: a job's present state matters more than earlier
+    ones. There is no lock: each step is one operation on a deque, whole to every thread; a fork
+    finds nothing locked, and collected garbage may close it at any point.
     """
 
     def __init__(self, capacity: int) -> None:
         self._capacity: Final = capacity
-        self._events: deque[JobEvent] = deque()
-        self._dropped = 0
+        self._events: Final[deque[JobEvent]] = deque()
+        self._dropped: Final = Doubling(_LOG)
         self._is_closed = False
         self._waker: LoopWaker | None = None
 
     @property
     def dropped(self) -> int:
-        """How many events have given way."""
-        return self._dropped
+        """How many events were dropped for newer ones."""
+        return self._dropped.count
 
     def put(self, event: JobEvent) -> None:
         """Add an event at the end and wake the reader; nothing once it is closed."""
@@ -50,7 +51,7 @@ class EventBuffer:
 
     async def take(self) -> JobEvent | None:
         """Wait for the oldest event and take it; None: the buffer was closed."""
-        await checkpoint()  # a reader that is never done must leave others their turn
+        await checkpoint()  # a reader that is always served must let other tasks run
         while not self._is_closed:
             with suppress(IndexError):  # empty; or the writer has just dropped the last
                 return self._events.popleft()  # nothing can be cancelled from here on
@@ -81,14 +82,11 @@ class EventBuffer:
             self._events.popleft()
         except IndexError:
             return  # the reader was faster
-        self._dropped += 1
-        if self._dropped & (self._dropped - 1) == 0:  # at 1, 2, 4, 8 ...: the log shall not fill
-            _LOG.warning(
-                "More than %s events wait for the task that reads them: the oldest are dropped, "
-                "%s so far",
-                self._capacity,
-                self._dropped,
-            )
+        self._dropped.add(
+            "More than %s events wait for the task that reads them: the oldest are dropped, "
+            "%s so far",
+            self._capacity,
+        )
 
 
 @final
@@ -109,7 +107,7 @@ class EventStream:
 
     @property
     def dropped(self) -> int:
-        """How many events gave way because too many waited."""
+        """How many events were dropped because too many waited."""
         return self._buffer.dropped
 
     def __aiter__(self) -> Self:
@@ -162,11 +160,11 @@ def events(
     """Subscribe at once, and return a stream of the events from now on, for `async for`.
 
     It may be called before an event loop runs. What this broadcaster publishes from its return on
-    is heard for sure; what others publish, as `Broadcaster.subscribe` says of each.
+    is received for sure; what others publish, as `Broadcaster.subscribe` says of each.
 
     Args:
         broadcaster: whose events.
-        topic: where to listen instead of the broadcaster's own topic, an MQTT topic filter.
+        topic: the MQTT topic filter to subscribe to instead of the broadcaster's own topic.
         max_waiting: how many events may wait for the reader, 1 or more; beyond it the oldest is
             dropped, counted and logged.
         in_order: give each job's events once and in order; see `InOrder`.

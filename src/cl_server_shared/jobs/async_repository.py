@@ -7,6 +7,7 @@ from typing import Final, final
 import anyio.to_thread
 
 from cl_server_shared.jobs.waiting import async_waits
+from cl_server_shared.jobs.waiting.polling import watches_of
 from cl_server_shared.models import Attempt, JobFilter, JobPage, JobRecord
 from cl_server_shared.protocols.jobs import JobManagement, JobRecordLike, JobRecordUpdateLike
 
@@ -90,7 +91,7 @@ class AsyncJobRepository:
         Raises:
             TimeoutError: it was not final in time.
         """
-        return await async_waits.wait_for_job(self._repository, job_id, timeout_seconds)
+        return await async_waits.wait_for_job(watches_of(self._repository), job_id, timeout_seconds)
 
     def watch_job(
         self, job_id: str, timeout_seconds: float | None = None
@@ -100,11 +101,13 @@ class AsyncJobRepository:
         Raises:
             TimeoutError: it was not final in time.
         """
-        return async_waits.JobWatching(self._repository, job_id, timeout_seconds)
+        return async_waits.JobStream(watches_of(self._repository), job_id, timeout_seconds)
 
     async def wait_for_work(self, task_types: Sequence[str], timeout_seconds: float | None) -> bool:
         """Wait until a job of these types can be claimed; False: none came in time."""
-        return await async_waits.wait_for_work(self._repository, task_types, timeout_seconds)
+        return await async_waits.wait_for_work(
+            watches_of(self._repository), task_types, timeout_seconds
+        )
 
     async def count_jobs(self) -> dict[str, dict[str, int]]:
         """Return how many jobs there are, by status and within it by task type."""

@@ -4,7 +4,6 @@ It is read by people, and only rarely by us: a job's state carries the text as i
 """
 
 import json
-from dataclasses import asdict
 from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -28,4 +27,4 @@ def logged_attempts(log: str | None) -> tuple[Attempt, ...]:
 def with_one_more(log: str | None, attempt: Attempt) -> str:
     """Return the log with *attempt* at its end, of the latest 100 attempts."""
     kept = (*logged_attempts(log), attempt)[-KEPT:]
-    return json.dumps([asdict(entry) for entry in kept], separators=(",", ":"))
+    return json.dumps([entry.model_dump() for entry in kept], separators=(",", ":"))

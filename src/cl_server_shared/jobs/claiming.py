@@ -1,4 +1,4 @@
-"""Claiming: the next jobs in line, and before them whatever has become due."""
+"""Claiming: the next jobs in claim order, and before them whatever has become due."""
 
 import logging
 import os
@@ -7,12 +7,11 @@ from typing import Final, final
 
 from cl_server_shared.jobs import lifecycle, rows
 from cl_server_shared.jobs.job_database import JobDatabase
-from cl_server_shared.jobs.job_state import Applied
+from cl_server_shared.jobs.job_state import ChangedTo, Recover
 from cl_server_shared.jobs.job_table import JobTable, Lease
-from cl_server_shared.jobs.leases import Claims, KnownJob
-from cl_server_shared.jobs.parts import RepositoryParts
+from cl_server_shared.jobs.leases import Claims, KnownJob, LeaseKeeper
 from cl_server_shared.jobs.rows import JobRow, Unreadable
-from cl_server_shared.jobs.transitions import Announcer, Transitions, seen_in
+from cl_server_shared.jobs.transitions import Transitions, known_job
 from cl_server_shared.models import JobRecord
 
 _LOG: Final = logging.getLogger(__name__)
@@ -25,99 +24,106 @@ class Claiming:
 
     Args:
         jobs: where the jobs are.
-        claims: remembers what was claimed.
-        announcer: takes note of it.
-        parts: the repository's collaborators.
+        claims: the claims of the repository.
+        transitions: carry out what is decided, and announce it.
+        leases: keeps the claims alive.
+        worker_id: who claims, for people to read.
     """
 
     def __init__(
-        self, jobs: JobDatabase, claims: Claims, announcer: Announcer, parts: RepositoryParts
+        self,
+        jobs: JobDatabase,
+        claims: Claims,
+        transitions: Transitions,
+        leases: LeaseKeeper,
+        worker_id: str,
     ) -> None:
         self._jobs: Final = jobs
         self._claims: Final = claims
-        self._announcer: Final = announcer
-        self._parts: Final = parts
+        self._transitions: Final = transitions
+        self._leases: Final = leases
+        self._worker_id: Final = worker_id
         self._next_sweep_at: int = 0
 
-    def fetch(self, task_types: Sequence[str], limit: int) -> list[JobRecord]:
-        """Claim up to *limit* jobs in line; none only if none of these types can be claimed."""
-        if self._parts.clock.now_ms() >= self._next_sweep_at:
-            self.sweep()
-            self._jobs.delivery.start()  # a worker that finds nothing tells what others could not
+    def fetch(self, task_types: Sequence[str], limit: int, now_ms: int) -> list[JobRecord]:
+        """Claim up to *limit* jobs at a time; none only if none of these types can be claimed."""
+        if now_ms >= self._next_sweep_at:
+            self.sweep(now_ms)
+            self._jobs.outbox.start()  # a worker that finds nothing tells what others could not
         while True:
-            taken = self._take(task_types, limit)
-            if taken or not self.sweep():
-                return taken
+            claimed = self._claim(task_types, limit, now_ms)
+            if claimed or not self.sweep(now_ms):
+                return claimed
 
-    def recover_expired(self) -> int:
+    def recover_expired(self, now_ms: int) -> int:
         """Recover every job whose lease has ended; return how many."""
         recovered = 0
-        while expired := self._jobs.store.expired(self._parts.clock.now_ms()):
-            recovered += sum(self._recover(row) for row in expired)
+        while expired := self._jobs.table.expired(now_ms):
+            recovered += sum(self._recover(row, now_ms) for row in expired)
         return recovered
 
-    def sweep(self) -> bool:
+    def sweep(self, now_ms: int) -> bool:
         """Make claimable what is due; tell whether anything was."""
-        now_ms = self._parts.clock.now_ms()
         self._next_sweep_at = now_ms + _SWEEP_EVERY_MS
-        due_at = self._jobs.store.next_due_at()
+        due_at = self._jobs.table.next_due_at()
         if due_at is None or due_at > now_ms:
             return False
-        promoted = self._jobs.store.promote(now_ms)
-        return self.recover_expired() + promoted > 0
+        promoted = self._jobs.table.promote(now_ms)
+        return self.recover_expired(now_ms) + promoted > 0
 
-    def _take(self, task_types: Sequence[str], limit: int) -> list[JobRecord]:
-        asked_at = self._parts.clock.now_ms()
+    def _claim(self, task_types: Sequence[str], limit: int, now_ms: int) -> list[JobRecord]:
+        lease = Lease(
+            now_ms, self._leases.lease_ends_at(now_ms), f"{self._worker_id}:{os.getpid()}"
+        )
         if limit == 1:
-            taken = self._take_from(self._jobs.store, task_types, limit)
+            claimed = self._claim_from(self._transitions, task_types, limit, lease)
         else:
-            with self._jobs.batch("fetch_next_jobs") as store:
-                taken = self._take_from(store, task_types, limit)
-        for seen, _ in taken:
-            self._announcer.claimed(seen)
-        if taken:
-            self._parts.leases.watch(self._claims, self._jobs.database, leased_at=asked_at)
-        return [record for _, record in taken]
+            with self._transitions.batch("fetch_next_jobs") as batch:
+                claimed = self._claim_from(batch, task_types, limit, lease)
+        for known, _ in claimed:
+            self._transitions.claimed(known, now_ms)
+        if claimed:
+            self._leases.keep_new(self._claims, self._jobs.database, claimed_at=now_ms)
+        return [record for _, record in claimed]
 
-    def _take_from(
-        self, store: JobTable, task_types: Sequence[str], limit: int
+    def _claim_from(
+        self, transitions: Transitions, task_types: Sequence[str], limit: int, lease: Lease
     ) -> list[tuple[KnownJob, JobRecord]]:
-        taken: list[tuple[KnownJob, JobRecord]] = []
-        while len(taken) < limit and (found := self._claim(store, task_types, limit - len(taken))):
+        claimed: list[tuple[KnownJob, JobRecord]] = []
+        while len(claimed) < limit:
+            found = _claimed_rows(transitions.table, task_types, limit - len(claimed), lease)
+            if not found:
+                break
             for row in found:
                 record = rows.record_of(row)
                 if isinstance(record, Unreadable):
-                    self._end_unreadable(store, row, record.reason)
+                    _end_unreadable(transitions, row, record.reason, lease.begins_at)
                 else:
-                    taken.append((seen_in(row), record))
-        return taken
+                    claimed.append((known_job(row), record))
+        return claimed
 
-    def _claim(self, store: JobTable, task_types: Sequence[str], limit: int) -> list[JobRow]:
-        begins_at, ends_at = self._parts.leases.next_lease()
-        lease = Lease(begins_at, ends_at, f"{self._parts.worker_id}:{os.getpid()}")
-        if limit > 1:
-            return store.claim_each(task_types, limit, lease)
-        row = store.claim(task_types, lease)
-        return [] if row is None else [row]
-
-    def _end_unreadable(self, store: JobTable, row: JobRow, reason: str) -> None:
-        """End a row that other code broke, so that it does not block the line."""
-        _LOG.error("job %s: %s", row.job_id, reason)
-        seen, now_ms = seen_in(row), self._parts.clock.now_ms()
-        ended = lifecycle.give_up(seen.state, reason=reason, now_ms=now_ms)
-        self._changes(store).store(seen, ended)
-
-    def _recover(self, row: JobRow) -> bool:
-        seen = seen_in(row)
-        now_ms = self._parts.clock.now_ms()
-        decision = lifecycle.recover(seen.state, now_ms=now_ms)
-        if not isinstance(decision, Applied):
+    def _recover(self, row: JobRow, now_ms: int) -> bool:
+        known = known_job(row)
+        decision = lifecycle.decide(known.state, Recover(now_ms))
+        if not isinstance(decision, ChangedTo):
             return False
-        changes = self._changes(self._jobs.store)
-        if not changes.store(seen, decision.state, expired_at=now_ms):
+        if not self._transitions.save(known, decision.state, now_ms, expired_at=now_ms):
             return False
-        _LOG.warning("job %s: claim %d expired", row.job_id, row.claim_number)
+        _LOG.warning("job %s: claim %d expired", row.job_id, row.state.claim_number)
         return True
 
-    def _changes(self, store: JobTable) -> Transitions:
-        return Transitions(store, self._claims, self._parts.clock, self._announcer.changed)
+
+def _claimed_rows(
+    table: JobTable, task_types: Sequence[str], limit: int, lease: Lease
+) -> list[JobRow]:
+    if limit > 1:
+        return table.claim_each(task_types, limit, lease)
+    row = table.claim(task_types, lease)
+    return [] if row is None else [row]
+
+
+def _end_unreadable(transitions: Transitions, row: JobRow, reason: str, now_ms: int) -> None:
+    """End a row that other code broke, so that the jobs behind it are served."""
+    _LOG.error("job %s: %s", row.job_id, reason)
+    known = known_job(row)
+    transitions.save(known, lifecycle.give_up(known.state, reason=reason, now_ms=now_ms), now_ms)

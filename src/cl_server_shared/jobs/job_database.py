@@ -1,4 +1,4 @@
-"""The database of the jobs: its transactions, and what tells of its changes."""
+"""The database of the jobs: the table in and out of transactions, and the outbox of its changes."""
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -23,11 +23,6 @@ from cl_server_shared.jobs.outbox_relay import OutboxRelay
 from cl_server_shared.models import Job
 
 
-def _one_by_one(_statement: Statement, _values: Sequence[Values]) -> bool:
-    """Do nothing, where what is undone would not be ours alone."""
-    return False
-
-
 @final
 class JobDatabase:
     """The database of a session factory, reached at the first call.
@@ -35,7 +30,7 @@ class JobDatabase:
     Args:
         session_factory: bound to the database's engine.
         options: how the database is used; the first repository of an engine decides.
-        outbox: tells whether changes are marked until they are announced.
+        relay: knows the outbox of the database.
 
     Raises:
         DatabaseError: from every call: the database failed, or cannot be used.
@@ -45,11 +40,11 @@ class JobDatabase:
         self,
         session_factory: sessionmaker[Session],
         options: DatabaseOptions,
-        outbox: OutboxRelay,
+        relay: OutboxRelay,
     ) -> None:
         self._session_factory: Final = session_factory
         self._options: Final = options
-        self._outbox: Final = outbox
+        self._relay: Final = relay
 
     @cached_property
     def database(self) -> Database:
@@ -57,22 +52,22 @@ class JobDatabase:
         return database_of(_engine_of(self._session_factory), self._options)
 
     @cached_property
-    def store(self) -> JobTable:
+    def table(self) -> JobTable:
         """The jobs, each call its own transaction."""
-        return self._store(self.database.execute)
+        return self._table(self.database.execute)
 
     @cached_property
-    def delivery(self) -> Outbox:
-        """The way from this database's jobs to the world."""
-        return self._outbox.delivery(self.database)
+    def outbox(self) -> Outbox:
+        """What publishes the changes of this database's jobs."""
+        return self._relay.outbox(self.database)
 
     @cached_property
-    def reading(self) -> JobTable:
+    def read_only(self) -> JobTable:
         """The jobs for reading only: it ends no transaction, whoever shares the connection."""
-        return self._store(self.database.look)
+        return self._table(self.database.look)
 
     def in_session(self, session: Session) -> JobTable:
-        """The jobs, as part of a caller's own transaction.
+        """Return the jobs, as part of a caller's own transaction.
 
         Raises:
             DatabaseError: the session belongs to another database.
@@ -81,21 +76,26 @@ class JobDatabase:
         connection = session.connection(bind_arguments={"mapper": Job})
         if connection.engine.url != _engine_of(self._session_factory).url:
             raise DatabaseError("the session belongs to another database than the repository")
-        return self._store(partial(self.database.execute_on, connection))
+        return self._table(partial(self.database.execute_on, connection))
 
     @contextmanager
     def batch(self, name: str) -> Generator[JobTable]:
-        """The jobs, all calls in a `with` block one transaction."""
+        """Give the jobs for a `with` block whose calls are one transaction, called *name*."""
         with self.database.transaction(name) as transaction:
-            yield self._store(transaction.execute, transaction.execute_each)
+            yield self._table(transaction.execute, transaction.execute_each)
 
-    def _store(self, execute: Execute, execute_each: ExecuteEach | None = None) -> JobTable:
+    def _table(self, execute: Execute, execute_each: ExecuteEach | None = None) -> JobTable:
         return JobTable(
             execute,
             execute_each or _one_by_one,
             self.database.dialect.name,
-            marks_changes=self.delivery.is_durable,
+            has_outbox=self.outbox.is_durable,
         )
+
+
+def _one_by_one(_statement: Statement, _values: Sequence[Values]) -> bool:
+    """Do nothing, where what is undone would not be ours alone."""
+    return False
 
 
 def _engine_of(session_factory: sessionmaker[Session]) -> Engine:

@@ -1,21 +1,11 @@
-"""What may happen to a job: total functions over immutable values, and nothing else.
-
-    (nothing) --submit--> queued --claim--> processing --complete--> completed
-                            ^ |                |  |
-    retry, recover, release | |                |  +--fail, tries used up, cancel--> error
-                            +-|----------------+                                      ^
-                              +--cancel-----------------------------------------------+
-
-`completed` and `error` are final: only a retry by hand leaves them. The caller brings the time and
-the random number, and carries out what was decided.
-"""
+"""A job's state, what may be asked of it, and what may be decided: immutable values."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final, NamedTuple
 
 from cl_server_shared.jobs.policy import RetryPolicy
 from cl_server_shared.models import JobStatus
+from cl_server_shared.models.outcome import Applied, Refused, Unchanged
 
 FINAL: Final = frozenset({JobStatus.completed, JobStatus.error})
 
@@ -55,12 +45,18 @@ class JobState(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What an update asks for; None means "leave as it is". `output` is JSON text."""
+    """What an update asks for; None means "leave as it is". `output` is JSON text.
+
+    Of an error, *is_permanent* says that no other try would help, and *retry_after_ms* how long to
+    wait for one instead of the backoff.
+    """
 
     status: JobStatus | None = None
     progress: int | None = None
     output: str | None = None
     error_message: str | None = None
+    is_permanent: bool = False
+    retry_after_ms: int | None = None
 
 
 class Report(NamedTuple):
@@ -79,38 +75,56 @@ class Report(NamedTuple):
     jitter: float
 
 
+class Update(NamedTuple):
+    """Somebody reports a change."""
+
+    change: Change
+    report: Report
+
+    @property
+    def now_ms(self) -> int:
+        """The time of the report."""
+        return self.report.now_ms
+
+
+class Cancel(NamedTuple):
+    """The job shall end as `error`, for a reason."""
+
+    reason: str
+    now_ms: int
+
+
+class Release(NamedTuple):
+    """A running job shall wait again, without counting a try; *held_claim* as in `Report`."""
+
+    held_claim: int | None
+    now_ms: int
+
+
+class RetryByHand(NamedTuple):
+    """A job that ended, or waits for its next try, shall run now, with all its tries."""
+
+    now_ms: int
+
+
+class Recover(NamedTuple):
+    """A job whose lease has expired by *now_ms* shall be tried again."""
+
+    now_ms: int
+
+
+type Request = Update | Cancel | Release | RetryByHand | Recover
+"""What is asked of a job that exists; times are milliseconds since the epoch."""
+
+
 @dataclass(frozen=True, slots=True)
-class Applied:
+class ChangedTo(Applied):
     """The job changes to *state*."""
 
     state: JobState
 
 
-@dataclass(frozen=True, slots=True)
-class Unchanged:
-    """The job already is as asked for."""
-
-
-class Refusal(StrEnum):
-    """Why a job may not be changed."""
-
-    final = "final"
-    lost = "lost"
-    cancelled = "cancelled"
-    behind = "behind"
-    running = "running"
-    not_running = "not running"
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The job may not be changed like that; *reason* is a sentence for people."""
-
-    refusal: Refusal
-    reason: str
-
-
-type Decision = Applied | Unchanged | Refused
+type Decision = ChangedTo | Unchanged | Refused
 
 
 def is_final(state: JobState) -> bool:

@@ -13,18 +13,18 @@ from cl_server_shared.database import (
     Values,
 )
 from cl_server_shared.jobs.job_state import JobState
-from cl_server_shared.jobs.rows import JobRow
+from cl_server_shared.jobs.rows import JobRow, row_of
 from cl_server_shared.jobs.sql import claims as sql_claims
 from cl_server_shared.jobs.sql import rows as sql_rows
 from cl_server_shared.jobs.sql.arrays import in_arrays, portions
 from cl_server_shared.jobs.sql.search import find_statement
 from cl_server_shared.models.job import storable_text
 
-_LOOKS_BEFORE_EMPTY: Final = 20
+_TRIES_BEFORE_EMPTY: Final = 20
 _PAUSE_SECONDS: Final = 0.001
 _EXPIRED_AT_ONCE: Final = 100
 _PROGRESS_ALONE: Final = ("progress",)
-"""The most frequent change: it touches no index, and need not be told for sure."""
+"""The most frequent change: it touches no index, and need not be announced for sure."""
 
 type ExecuteEach = Callable[[Statement, Sequence[Values]], bool]
 
@@ -46,29 +46,29 @@ class JobTable:
         execute_each: runs a statement with each of many values, if it then changes a row each time;
             else it undoes the transaction so far and returns False.
         dialect: `sqlite` or `postgresql`.
-        marks_changes: whether a changed job is marked until the world was told.
+        has_outbox: whether a changed job counts as unannounced until the world has heard of it.
     """
 
     def __init__(
-        self, execute: Execute, execute_each: ExecuteEach, dialect: str, *, marks_changes: bool
+        self, execute: Execute, execute_each: ExecuteEach, dialect: str, *, has_outbox: bool
     ) -> None:
         self._run: Final = execute
         self._run_each: Final = execute_each
         self._dialect: Final = dialect
-        self._marks_changes: Final = marks_changes
+        self._has_outbox: Final = has_outbox
 
     def add(self, row: Values) -> bool:
         """Insert a row; False if its job_id exists."""
-        return bool(self._run(sql_rows.ADD, self._marked(row)))
+        return bool(self._run(sql_rows.ADD, self._unannounced(row)))
 
     def add_each(self, new: Sequence[Values]) -> list[bool]:
         """Insert rows; tells for each whether its job_id was new. First of its transaction."""
-        marked = [self._marked(row) for row in new]
+        new_rows = [self._unannounced(row) for row in new]
         if self._dialect == "postgresql":
-            return [is_new for some in portions(marked) for is_new in self._add_set(some)]
-        if self._run_each(sql_rows.ADD, marked):
-            return [True] * len(marked)
-        return [bool(self._run(sql_rows.ADD, row)) for row in marked]
+            return [is_new for some in portions(new_rows) for is_new in self._add_set(some)]
+        if self._run_each(sql_rows.ADD, new_rows):
+            return [True] * len(new_rows)
+        return [bool(self._run(sql_rows.ADD, row)) for row in new_rows]
 
     def _add_set(self, rows: Sequence[Values]) -> list[bool]:
         own, values = in_arrays(rows, ("job_id",))
@@ -88,7 +88,7 @@ class JobTable:
     def find(self, conditions: dict[str, object], limit: int) -> list[JobRow]:
         """Return the newest *limit* jobs that meet *conditions*."""
         found = self._run(find_statement(frozenset(conditions)), {**conditions, "limit": limit})
-        return [_row(row) for row in found]
+        return [row_of(row) for row in found]
 
     def count(self) -> list[tuple[str, str, int]]:
         """Return status, task type and number of jobs, for each pair of which there are any."""
@@ -106,82 +106,84 @@ class JobTable:
         """Remove a job's row, if it ended before a time (ms)."""
         return bool(self._run(sql_rows.DELETE_FINISHED, {"job_id": job_id, "before": before}))
 
-    def store(
-        self, row_id: int, seen: JobState, state: JobState, now_ms: int, expired_at: int | None
+    def save_state(
+        self, row_id: int, read: JobState, state: JobState, now_ms: int, expired_at: int | None
     ) -> JobState | None:
-        """Store *state*, if the row still is as it was *seen*; return it with its new `event_seq`.
+        """Save *state*, if the row still is as it was *read*; return it with its new `event_seq`.
 
         None: the row was changed or removed meanwhile, or its lease has not ended by *expired_at*
-        (where that is given), and nothing was stored.
+        (where that is given), and nothing was saved.
         """
-        names, values = self._changes(row_id, seen, state, now_ms)
-        is_takeover, is_marked = expired_at is not None, self._is_marked(names)
-        statement = sql_rows.store(names, is_marked=is_marked, is_takeover=is_takeover)
+        names, values = self._changes(row_id, read, state, now_ms)
+        is_takeover, is_unannounced = expired_at is not None, self._is_unannounced(names)
+        statement = sql_rows.save_state(
+            names, is_unannounced=is_unannounced, is_takeover=is_takeover
+        )
         if is_takeover:
             values["now"] = expired_at
-        return state.numbered(seen.event_seq + 1) if self._run(statement, values) else None
+        return state.numbered(read.event_seq + 1) if self._run(statement, values) else None
 
-    def store_each(
+    def save_states(
         self, changes: Sequence[tuple[int, JobState, JobState]], now_ms: int
     ) -> set[object]:
-        """Store new states, given as (row id, as seen, to be), each with the next `event_seq`.
+        """Save new states, given as (row id, as read, to be), each with the next `event_seq`.
 
-        Returns the row ids of those that were stored. On PostgreSQL the others are no longer as
-        they were seen; on SQLite it is all of them or none. First of its transaction.
+        Returns the row ids of those that were saved. On PostgreSQL the others are no longer as
+        they were read; on SQLite it is all of them or none. First of its transaction.
         """
         kinds: dict[tuple[str, ...], list[Values]] = {}
         # In one order for all, or two batches would wait for each other's rows.
-        for row_id, seen, state in sorted(changes, key=itemgetter(0)):
-            names, values = self._changes(row_id, seen, state, now_ms)
+        for row_id, read, state in sorted(changes, key=itemgetter(0)):
+            names, values = self._changes(row_id, read, state, now_ms)
             kinds.setdefault(names, []).append(values)
         if self._dialect == "postgresql":
-            return {row_id for kind in kinds.items() for row_id in self._store_set(*kind)}
-        return self._store_all(*kinds.popitem()) if len(kinds) == 1 else set()
+            return {row_id for kind in kinds.items() for row_id in self._save_set(*kind)}
+        return self._save_all(*kinds.popitem()) if len(kinds) == 1 else set()
 
-    def _store_set(self, names: tuple[str, ...], rows: Sequence[Values]) -> set[object]:
-        stored: set[object] = set()
+    def _save_set(self, names: tuple[str, ...], rows: Sequence[Values]) -> set[object]:
+        saved: set[object] = set()
         for some in portions(rows):
-            own, values = in_arrays(some, sql_rows.SEEN)
-            statement = sql_rows.store_each(names, own, is_marked=self._is_marked(names))
-            stored.update(row_id for (row_id,) in self._run(statement, values))
-        return stored
+            own, values = in_arrays(some, sql_rows.AS_READ)
+            statement = sql_rows.save_states(names, own, is_unannounced=self._is_unannounced(names))
+            saved.update(row_id for (row_id,) in self._run(statement, values))
+        return saved
 
-    def _store_all(self, names: tuple[str, ...], rows: Sequence[Values]) -> set[object]:
-        statement = sql_rows.store(names, is_marked=self._is_marked(names))
+    def _save_all(self, names: tuple[str, ...], rows: Sequence[Values]) -> set[object]:
+        statement = sql_rows.save_state(names, is_unannounced=self._is_unannounced(names))
         return {row["row_id"] for row in rows} if self._run_each(statement, rows) else set()
 
     def _changes(
-        self, row_id: int, seen: JobState, state: JobState, now_ms: int
+        self, row_id: int, read: JobState, state: JobState, now_ms: int
     ) -> tuple[tuple[str, ...], dict[str, object]]:
-        """Return the columns that change, and the values of the statement that stores them."""
-        values = _changed_columns(seen, state)
+        """Return the columns that change, and the values of the statement that saves them."""
+        values = _changed_columns(read, state)
         names = (*values,)
-        values |= _as_read(row_id, seen)
+        values |= _as_read(row_id, read)
         values["updated_at"] = now_ms
         values["unannounced_at"] = now_ms
         return names, values
 
-    def _is_marked(self, names: tuple[str, ...]) -> bool:
-        return self._marks_changes and names != _PROGRESS_ALONE
+    def _is_unannounced(self, names: tuple[str, ...]) -> bool:
+        return self._has_outbox and names != _PROGRESS_ALONE
 
     def claim(self, task_types: Sequence[str], lease: Lease) -> JobRow | None:
         """Claim the first waiting job of these types, or tell that none waits."""
         row = self._claim_of(task_types, lease)
         if row is not None or self._dialect == "sqlite":
             return row
-        return self._look_again(task_types, lease)
+        return self._claim_again(task_types, lease)
 
     def claim_each(self, task_types: Sequence[str], limit: int, lease: Lease) -> list[JobRow]:
-        """Claim the first *limit* waiting jobs of these types, in the order of the line."""
+        """Claim the first *limit* waiting jobs of these types, in claim order."""
         values = {**self._values_of(lease), "limit": limit, **_of_types(task_types)}
         if self._dialect == "sqlite":
             values["ids"] = json.dumps(self._first_waiting(task_types, limit))
         is_of_type = len(task_types) == 1 and self._dialect == "postgresql"
         statement = sql_claims.CLAIM_EACH_OF_TYPE if is_of_type else sql_claims.CLAIM_EACH
-        claimed = [_row(found) for found in self._run(statement, values)]
+        claimed = [row_of(found) for found in self._run(statement, values)]
         if claimed or self._dialect == "sqlite":
             return sorted(claimed, key=lambda row: (-row.priority, row.id))
-        row = self._look_again(task_types, lease)
+        row = self._claim_again(task_types, lease)
         return [] if row is None else [row]
 
     def _first_waiting(self, task_types: Sequence[str], limit: int) -> list[int]:
@@ -197,22 +199,22 @@ class JobTable:
     def _values_of(self, lease: Lease) -> dict[str, object]:
         return {
             "now": lease.begins_at,
-            "unannounced_at": lease.begins_at if self._marks_changes else None,
+            "unannounced_at": lease.begins_at if self._has_outbox else None,
             "lease_expires_at": lease.ends_at,
             "worker_id": lease.worker_id,
         }
 
-    def _marked(self, row: Values) -> Values:
-        return {**row, "unannounced_at": row["created_at"] if self._marks_changes else None}
+    def _unannounced(self, row: Values) -> Values:
+        return {**row, "unannounced_at": row["created_at"] if self._has_outbox else None}
 
-    def _look_again(self, task_types: Sequence[str], lease: Lease) -> JobRow | None:
+    def _claim_again(self, task_types: Sequence[str], lease: Lease) -> JobRow | None:
         """Claim after an empty answer of PostgreSQL, which may have come from jobs just taken.
 
         The statement chooses a type, then a job that nobody has locked; another worker may take
         the last job of that type between the two, while jobs of other types wait. What stays
-        locked for all the looks is held by somebody's long transaction, and cannot be claimed.
+        locked each time is held by somebody's long transaction, and cannot be claimed.
         """
-        for _ in range(_LOOKS_BEFORE_EMPTY):
+        for _ in range(_TRIES_BEFORE_EMPTY):
             waiting = self._run(sql_claims.WAITING_TYPES, {"task_types": json.dumps(task_types)})
             if not waiting:
                 return None
@@ -220,7 +222,7 @@ class JobTable:
                 row = self._claim_of([str(task_type)], lease)
                 if row is not None:
                     return row
-            time.sleep(_PAUSE_SECONDS)  # those who took what was seen are about to commit
+            time.sleep(_PAUSE_SECONDS)  # those who took what was found are about to commit
         return None
 
     def _claim_of(self, task_types: Sequence[str], lease: Lease) -> JobRow | None:
@@ -247,7 +249,7 @@ class JobTable:
     def expired(self, now_ms: int) -> list[JobRow]:
         """Return jobs whose lease has ended, the longest ended first, at most 100."""
         values = {"now": now_ms, "limit": _EXPIRED_AT_ONCE}
-        return [_row(found) for found in self._run(sql_claims.EXPIRED, values)]
+        return [row_of(found) for found in self._run(sql_claims.EXPIRED, values)]
 
 
 def _of_types(task_types: Sequence[str]) -> dict[str, object]:
@@ -264,20 +266,20 @@ def _take(left: set[object], job_id: object) -> bool:
     return is_left
 
 
-def _as_read(row_id: int, seen: JobState) -> Values:
+def _as_read(row_id: int, read: JobState) -> Values:
     return {
         "row_id": row_id,
-        "seen_seq": seen.event_seq,
-        "seen_claim": seen.claim_number,
-        "seen_status": str(seen.status),
+        "read_seq": read.event_seq,
+        "read_claim": read.claim_number,
+        "read_status": str(read.status),
     }
 
 
-def _changed_columns(seen: JobState, state: JobState) -> dict[str, object]:
+def _changed_columns(read: JobState, state: JobState) -> dict[str, object]:
     """Return the columns whose values differ, in the order of the fields."""
     changed: dict[str, object] = {
         name: value
-        for name, old, value in zip(JobState._fields, seen, state, strict=True)
+        for name, old, value in zip(JobState._fields, read, state, strict=True)
         if value is not old and value != old
     }
     if "status" in changed:
@@ -291,11 +293,7 @@ def _can_be_stored(job_id: str) -> bool:
 
 
 def _first(found: Sequence[Row]) -> JobRow | None:
-    return _row(found[0]) if found else None
-
-
-def _row(found: Row) -> JobRow:
-    return JobRow._make(found)  # the statement selects the fields of JobRow in their order
+    return row_of(found[0]) if found else None
 
 
 def _integer(value: object) -> int:

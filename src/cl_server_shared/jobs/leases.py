@@ -1,26 +1,26 @@
-"""The thread that keeps live claims alive."""
+"""The claims of a repository, and the thread that keeps their leases from expiring."""
 
 import json
 import logging
 import threading
+import time
 from typing import Final, NamedTuple, final
 from weakref import WeakKeyDictionary
 
 from cl_server_shared.database import Database
-from cl_server_shared.jobs.job_state import JobState
+from cl_server_shared.jobs.job_state import JobState, is_final
 from cl_server_shared.jobs.sql.claims import RENEW
+from cl_server_shared.process.background import BackgroundThread
 from cl_server_shared.process.clock import Clock
 from cl_server_shared.process.fork import no_fork, renew_after_fork
 
 _LOG: Final = logging.getLogger(__name__)
+_LOST_CLAIMS_KEPT: Final = 10_000
 _RENEWALS_PER_LEASE: Final = 3
 
 
-_LOST_CLAIMS_KEPT: Final = 10_000
-
-
 class KnownJob(NamedTuple):
-    """A job as this repository last saw it.
+    """A job as this repository last read or wrote it.
 
     *row_id* is its primary key, which another job may get when it was removed; together with
     *created_at* (ms) it is this job's alone.
@@ -39,10 +39,10 @@ class KnownJob(NamedTuple):
 
 @final
 class Claims:
-    """Remembers by job id under which claim number this repository works; thread-safe.
+    """Remembers by job id under which claim number a repository works; thread-safe.
 
-    A lost claim stays remembered, so that a late report is known for what it is: the oldest are
-    forgotten beyond 10,000.
+    It is what makes fencing need no argument. A lost claim stays remembered, so that a late report
+    is known for what it is: the oldest are forgotten beyond 10,000.
     """
 
     def __init__(self) -> None:
@@ -56,20 +56,32 @@ class Claims:
         self._lost: dict[str, int] = {}
         self.late_reports: int = 0
 
-    def hold(self, seen: KnownJob) -> None:
-        """Remember a new claim, or how its job looks now."""
+    def hold(self, known: KnownJob) -> None:
+        """Remember a new claim, or how its job is now."""
         with self._lock:
-            self._live[seen.job_id] = seen
-            self._lost.pop(seen.job_id, None)
+            self._live[known.job_id] = known
+            self._lost.pop(known.job_id, None)
 
     def get(self, job_id: str) -> KnownJob | None:
-        """Return the claimed job as it was last seen; None without a live claim."""
+        """Return the claimed job as it was last known; None without a live claim."""
         return self._live.get(job_id)
 
     def number(self, job_id: str) -> int | None:
         """Return the number of the claim on the job, live or lost; None if it was never claimed."""
-        seen = self._live.get(job_id)
-        return self._lost.get(job_id) if seen is None else seen.state.claim_number
+        known = self._live.get(job_id)
+        return self._lost.get(job_id) if known is None else known.state.claim_number
+
+    def follow(self, known: KnownJob) -> None:
+        """Take note of how a job is after a change, if it was claimed here."""
+        held = self.number(known.job_id)
+        if held is None:
+            return
+        if known.state.claim_number != held:
+            self.lose(known.job_id, held)
+        elif is_final(known.state):
+            self.end(known.job_id)
+        else:
+            self.hold(known)
 
     def end(self, job_id: str) -> None:
         """Forget a claim whose job is final or gone."""
@@ -82,8 +94,8 @@ class Claims:
     def lose(self, job_id: str, number: int) -> bool:
         """Remember that live claim *number* is no longer valid; False: it was ended meanwhile."""
         with self._lock:
-            seen = self._live.get(job_id)
-            if seen is None or seen.state.claim_number != number:
+            known = self._live.get(job_id)
+            if known is None or known.state.claim_number != number:
                 return False
             del self._live[job_id]
             self._lost[job_id] = number
@@ -99,7 +111,7 @@ class Claims:
     def live(self) -> dict[str, int]:
         """Return the claim numbers of the live claims by job id."""
         with self._lock:
-            return {job_id: seen.state.claim_number for job_id, seen in self._live.items()}
+            return {job_id: known.state.claim_number for job_id, known in self._live.items()}
 
 
 @final
@@ -109,6 +121,7 @@ class LeaseKeeper:
     One daemon thread for all repositories that share the keeper: never an event loop, which a
     plugin may block for longer than a lease. It starts at the first claim, ends when nothing is
     claimed, and is made anew in a forked child. A renewal that finds a claim gone marks it lost.
+    Where the system refuses the thread, the next claim or report tries again.
 
     Args:
         lease_seconds: how long a claim stays valid without a renewal, 1 or more.
@@ -118,39 +131,49 @@ class LeaseKeeper:
     def __init__(self, *, lease_seconds: float, clock: Clock) -> None:
         self._lease_seconds: Final = lease_seconds
         self._clock: Final = clock
+        self._thread: Final = BackgroundThread("lease-keeper", self._renew_in_time)
         self.after_fork()
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Begin without claims and thread: a parent keeps its own alive."""
+        """Begin without claims: a parent keeps its own alive."""
         self._lock = threading.Lock()
         self._watched: WeakKeyDictionary[Claims, Database] = WeakKeyDictionary()
-        self._thread: threading.Thread | None = None
+        self._is_keeping = False
+        self._renew_at = 0.0
 
-    def next_lease(self) -> tuple[int, int]:
-        """Return the time, and when a lease that begins now ends, in ms since the epoch."""
-        now_ms = self._clock.now_ms()
-        return now_ms, now_ms + int(self._lease_seconds * 1000)
+    def lease_ends_at(self, begins_at: int) -> int:
+        """Return when a lease that begins at a time ends, both in ms since the epoch."""
+        return begins_at + int(self._lease_seconds * 1000)
 
-    def watch(self, claims: Claims, database: Database, *, leased_at: int) -> None:
-        """Keep *claims* alive from now on, for as long as there are any.
-
-        Args:
-            claims: the claims of one repository.
-            database: where their jobs are.
-            leased_at: when the newest lease began (ms). It may be half over: a claim waits for
-                SQLite's lock with its lease already given.
-        """
+    def keep(self, claims: Claims, database: Database) -> None:
+        """Keep *claims*, of jobs in *database*, alive from now on, for as long as there are any."""
         if database.is_bound_to_thread:
             return  # its claims are out of everyone else's reach
         with self._lock:
             if claims not in self._watched:
                 self._watched[claims] = database
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="lease-keeper", daemon=True)
-                self._thread.start()
-        if self._clock.now_ms() - leased_at > self._lease_seconds * 500:
+            if not self._is_keeping:
+                self._renew_at = time.monotonic() + self._lease_seconds / _RENEWALS_PER_LEASE
+                self._is_keeping = self._thread.wake()
+
+    def keep_new(self, claims: Claims, database: Database, *, claimed_at: int) -> None:
+        """Keep *claims* as `keep` does; renew them at once where the newest lease is half over.
+
+        Args:
+            claims: the claims of one repository.
+            database: where their jobs are.
+            claimed_at: when the newest lease began (ms). A claim waits for SQLite's lock with its
+                lease already given.
+        """
+        self.keep(claims, database)
+        if self._clock.now_ms() - claimed_at > self._lease_seconds * 500:
             self.renew()
+
+    @property
+    def is_keeping(self) -> bool:
+        """Whether there is a thread for the claims that it was given."""
+        return self._is_keeping
 
     def renew(self) -> None:
         """Renew every live claim once; where a database fails, its claims stay as they are."""
@@ -166,7 +189,7 @@ class LeaseKeeper:
         live = claims.live()
         if not live:
             return
-        _, ends_at = self.next_lease()
+        ends_at = self.lease_ends_at(self._clock.now_ms())
         values = {"claims": json.dumps(live), "lease_expires_at": ends_at}
         with no_fork():
             renewed = {job_id for (job_id,) in database.execute(RENEW, values)}
@@ -174,15 +197,13 @@ class LeaseKeeper:
             if claims.lose(job_id, live[job_id]):
                 _LOG.warning("job %s: claim %d was lost", job_id, live[job_id])
 
-    def _run(self) -> None:
-        pause = threading.Event()
-        while not self._may_end():
-            pause.wait(self._lease_seconds / _RENEWALS_PER_LEASE)
+    def _renew_in_time(self) -> float | None:
+        """Renew what is due; return the seconds to the next renewal, None: nothing is claimed."""
+        now = time.monotonic()
+        if now >= self._renew_at:
             self.renew()
-
-    def _may_end(self) -> bool:
+            self._renew_at = now + self._lease_seconds / _RENEWALS_PER_LEASE
         with self._lock:
-            if any(claims.live() for claims in self._watched):
-                return False
-            self._thread = None
-            return True
+            # Claims are held before `keep` asks, under the same lock: none is overlooked.
+            self._is_keeping = any(claims.live() for claims in self._watched)
+        return self._renew_at - now if self._is_keeping else None

@@ -14,19 +14,38 @@ from typing import Final
 
 from cl_server_shared.jobs.attempt_log import with_one_more
 from cl_server_shared.jobs.job_state import (
-    Applied,
+    Cancel,
     Change,
+    ChangedTo,
     Decision,
     JobState,
-    Refusal,
-    Refused,
+    Recover,
+    Release,
     Report,
-    Unchanged,
+    Request,
+    RetryByHand,
+    Update,
     is_final,
 )
 from cl_server_shared.models import Attempt, JobStatus
+from cl_server_shared.models.outcome import Refusal, Refused, Unchanged
 
 NO_MESSAGE: Final = "failed without a message"
+
+
+def decide(state: JobState, request: Request) -> Decision:
+    """Decide what becomes of a job in *state* of which something is asked."""
+    match request:
+        case Update(change, report):
+            return update(state, change, report)
+        case Cancel(reason, now_ms):
+            return cancel(state, reason=reason, now_ms=now_ms)
+        case Release(held_claim, now_ms):
+            return release(state, held_claim=held_claim, now_ms=now_ms)
+        case RetryByHand():
+            return retry_by_hand(state)
+        case Recover(now_ms):
+            return recover(state, now_ms=now_ms)
 
 
 def update(state: JobState, change: Change, report: Report) -> Decision:
@@ -37,9 +56,9 @@ def update(state: JobState, change: Change, report: Report) -> Decision:
         return _repeat(state, change)
     match change.status:
         case JobStatus.completed:
-            return Applied(_complete(state, change, report.now_ms))
+            return ChangedTo(_complete(state, change, report.now_ms))
         case JobStatus.error:
-            return Applied(_fail_or_try_again(_merge(state, change), report))
+            return ChangedTo(_fail_or_try_again(_merge(state, change), change, report))
         case JobStatus.queued if state.status is JobStatus.processing:
             merged = _merge(state, change)
             return release(merged, held_claim=report.held_claim, now_ms=report.now_ms)
@@ -54,8 +73,8 @@ def release(state: JobState, *, held_claim: int | None, now_ms: int) -> Decision
     if state.status is not JobStatus.processing:
         return Refused(Refusal.not_running, f"the job is {state.status}")
     if state.cancel_reason is not None:
-        return Applied(_fail(state, now_ms, error=_cancelled(state.cancel_reason)))
-    return Applied(_back_to_queue(state))
+        return ChangedTo(_fail(state, now_ms, error=_cancelled(state.cancel_reason)))
+    return ChangedTo(_back_to_queue(state))
 
 
 def cancel(state: JobState, *, reason: str, now_ms: int) -> Decision:
@@ -64,8 +83,8 @@ def cancel(state: JobState, *, reason: str, now_ms: int) -> Decision:
         return _refused_as_final(state)
     if state.lease_expires_at is None:
         cancelled = state._replace(cancel_reason=reason)
-        return Applied(_fail(cancelled, now_ms, error=_cancelled(reason)))
-    return Unchanged() if state.cancel_reason else Applied(state._replace(cancel_reason=reason))
+        return ChangedTo(_fail(cancelled, now_ms, error=_cancelled(reason)))
+    return Unchanged() if state.cancel_reason else ChangedTo(state._replace(cancel_reason=reason))
 
 
 def retry_by_hand(state: JobState) -> Decision:
@@ -74,7 +93,7 @@ def retry_by_hand(state: JobState) -> Decision:
         return Refused(Refusal.running, "the job is processing: cancel or release it first")
     waiting = _back_to_queue(state) if is_final(state) else state._replace(available_at=None)
     again = waiting._replace(completed_at=None, retry_count=0, cancel_reason=None)
-    return Unchanged() if again == state else Applied(again)
+    return Unchanged() if again == state else ChangedTo(again)
 
 
 def recover(state: JobState, *, now_ms: int) -> Decision:
@@ -88,13 +107,13 @@ def recover(state: JobState, *, now_ms: int) -> Decision:
         return Refused(Refusal.not_running, "its lease has not expired")
     error = f"worker {state.worker_id or 'unknown'} stopped answering"
     if state.cancel_reason is None and state.retry_count < state.max_retries:
-        return Applied(_try_again(state, now_ms, error=error, delay_ms=0))
+        return ChangedTo(_try_again(state, now_ms, error=error, delay_ms=0))
     if state.cancel_reason is None:
         error = f"{error}, and all {state.retry_count + 1} tries are used up"
     else:
         error = _cancelled(state.cancel_reason)
     ended = _fail(state, now_ms, error=error)
-    return Applied(ended._replace(claim_number=state.claim_number + 1))
+    return ChangedTo(ended._replace(claim_number=state.claim_number + 1))
 
 
 def give_up(state: JobState, *, reason: str, now_ms: int) -> JobState:
@@ -153,7 +172,7 @@ def _carry_on(state: JobState, change: Change, now_ms: int) -> Decision:
     if change.status is not None and change.status is not state.status:
         started_at = now_ms if state.started_at is None else state.started_at
         changed = changed._replace(status=change.status, started_at=started_at)
-    return Unchanged() if changed == state else Applied(changed)
+    return Unchanged() if changed == state else ChangedTo(changed)
 
 
 def _complete(state: JobState, change: Change, now_ms: int) -> JobState:
@@ -168,14 +187,17 @@ def _complete(state: JobState, change: Change, now_ms: int) -> JobState:
     )
 
 
-def _fail_or_try_again(state: JobState, report: Report) -> JobState:
+def _fail_or_try_again(state: JobState, change: Change, report: Report) -> JobState:
     """Whoever claimed the job may have failed for a passing reason; others say that it is over."""
     error = state.error_message or NO_MESSAGE
     if state.cancel_reason is not None:
         return _fail(state, report.now_ms, error=_cancelled(state.cancel_reason))
-    if report.held_claim is None or state.retry_count >= state.max_retries:
+    has_tries = report.held_claim is not None and state.retry_count < state.max_retries
+    if change.is_permanent or not has_tries:
         return _fail(state, report.now_ms, error=error)
-    delay_ms = report.retry.delay_ms(retry_count=state.retry_count, jitter=report.jitter)
+    delay_ms = change.retry_after_ms
+    if delay_ms is None:
+        delay_ms = report.retry.delay_ms(retry_count=state.retry_count, jitter=report.jitter)
     return _try_again(state, report.now_ms, error=error, delay_ms=delay_ms)
 
 

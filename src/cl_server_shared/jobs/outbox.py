@@ -1,18 +1,23 @@
-"""What this process has told of one database's jobs, and what of it has arrived."""
+"""The outbox: which changes of jobs this process has published, and what of it was acknowledged."""
 
 import json
+import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from functools import partial
 from typing import Final, final
 from weakref import ref
 
 from cl_server_shared.database import Database
 from cl_server_shared.jobs.rows import UnannouncedRow, event_of_unannounced
-from cl_server_shared.jobs.sql.outbox import ADOPT, FIRST_UNANNOUNCED, RECORD_ANNOUNCED
+from cl_server_shared.jobs.sql.outbox import (
+    FIRST_UNANNOUNCED,
+    RECORD_ANNOUNCED,
+    TAKE_OVER_UNANNOUNCED,
+)
 from cl_server_shared.models import JobEvent
+from cl_server_shared.process.background import BackgroundThread
 from cl_server_shared.process.clock import Clock
 from cl_server_shared.process.fork import no_fork, renew_after_fork
 from cl_server_shared.protocols.events import Broadcaster, ConfirmingBroadcaster
@@ -20,36 +25,30 @@ from cl_server_shared.protocols.events import Broadcaster, ConfirmingBroadcaster
 type JobKey = tuple[str, int]
 """A job's `job_id` and `created_at`: together they are never another job's."""
 
+_LOG: Final = logging.getLogger(__name__)
 _OVERDUE_MS: Final = 5_000
-_IN_HAND_AT_MOST: Final = 1_000
+_MOST_IN_FLIGHT: Final = 1_000
 _REACHABLE_SECONDS: Final = 5.0
 
 
 @final
 class Outbox:
-    """Tells the world of jobs' changes, and takes the mark from those that have arrived.
+    """Publishes the changes of one database's jobs, and records what the broker acknowledged.
 
-    A change marks its job (`unannounced_at`) in the statement that makes it. The mark goes once an
-    event of the job's present state was acknowledged; a job that keeps it, since its process was
-    killed or its event gave way, is *adopted* by any process 5 s later, and its present state is
-    told again. Thread-safe.
+    The jobs' rows are the outbox: a change marks its job (`unannounced_at`) in the statement that
+    makes it. The mark goes once an event of the job's present state was acknowledged; a job that
+    keeps it, since its process was killed or its event was dropped, is *taken over* by any process
+    5 s later, and its present state is published again. Thread-safe.
 
     Args:
-        broadcaster: tells the world; what it cannot confirm is told once, and not marked.
+        broadcaster: publishes; what it cannot confirm is published once, and not marked.
         database: where the jobs are; one in memory ends with its process, and is not marked.
-        clock: tells the time.
-        start: called when there is something to look after from now on.
-        wake: called when `record` has something to do.
+        clock: tells how long a job has been waiting to be announced.
+        relay: the thread that calls `record` and `take_over`.
     """
 
     def __init__(
-        self,
-        broadcaster: Broadcaster,
-        database: Database,
-        clock: Clock,
-        *,
-        start: Callable[[], object],
-        wake: Callable[[], object],
+        self, broadcaster: Broadcaster, database: Database, clock: Clock, relay: BackgroundThread
     ) -> None:
         self._broadcaster: Final = broadcaster
         self._confirming: Final = (
@@ -59,117 +58,124 @@ class Outbox:
         )
         self._database: Final = ref(database)  # it is the key under which this is kept
         self._clock: Final = clock
-        self._start: Final = start
-        self._wake: Final = wake
+        self._relay: Final = relay
         self.after_fork()
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Begin with nothing in hand: what a parent handed over, the parent hears of."""
+        """Begin with nothing in flight: what a parent published, the parent hears of."""
         self._lock = threading.RLock()  # a signal handler may publish while its thread is in here
-        self._in_hand: Counter[JobKey] = Counter()
-        self._arrived: dict[JobKey, int] = {}
-        self._last_arrival: float = 0
+        self._in_flight: Counter[JobKey] = Counter()
+        self._acknowledged: dict[JobKey, int] = {}
+        self._last_acknowledged_at: float = 0
 
     @property
     def is_durable(self) -> bool:
-        """Tell whether jobs are marked."""
+        """Tell whether jobs are marked until their change was acknowledged."""
         return self._confirming is not None
 
     def start(self) -> None:
-        """Begin to adopt what others left behind, before this process has anything to tell."""
-        if self._confirming is not None:
-            self._start()
+        """Begin to take over what others left, before this process has anything to publish."""
+        if self._confirming is not None and not self._relay.is_running:
+            self._relay.wake()
 
     def announce(self, event: JobEvent) -> None:
-        """Tell the world of a committed change; returns at once."""
-        if self._confirming is None:
-            self._broadcaster.publish(event)
-            return
-        with self._lock:
-            self._in_hand[_key(event)] += 1
-        self._start()
+        """Publish a committed change; returns at once.
+
+        What is committed stays so: what anybody's broadcaster raises is logged.
+        """
         try:
-            self._confirming.publish_confirmed(event, partial(self._settle, event))
-        except BaseException:
-            self._settle(event, is_delivered=False)
-            raise
+            if self._confirming is None:
+                self._broadcaster.publish(event)
+            else:
+                self._publish_confirmed(self._confirming, event)
+        except Exception:  # noqa: BLE001  # anybody's broadcaster: what it raises is logged
+            _LOG.exception("job %s: event %d was not announced", event.job_id, event.seq)
 
     def record(self) -> None:
-        """Take the marks from the jobs whose present state has arrived.
+        """Take the marks from the jobs whose present state was acknowledged.
 
         Raises:
-            DatabaseError: the database failed; what has arrived stays known.
+            DatabaseError: the database failed; what was acknowledged stays known.
         """
         with self._lock:
-            arrived, self._arrived = self._arrived, {}
+            acknowledged, self._acknowledged = self._acknowledged, {}
         database = self._database()
-        if not arrived or database is None:
+        if not acknowledged or database is None:
             return
-        rows = [[job_id, created_at, seq] for (job_id, created_at), seq in arrived.items()]
+        rows = [[job_id, created_at, seq] for (job_id, created_at), seq in acknowledged.items()]
         try:
             with no_fork():
                 database.execute(RECORD_ANNOUNCED, {"announced": json.dumps(rows)})
         except BaseException:
             with self._lock:
-                for key, seq in self._arrived.items():
-                    arrived[key] = max(seq, arrived.get(key, 0))
-                self._arrived = arrived
+                for key, seq in self._acknowledged.items():
+                    acknowledged[key] = max(seq, acknowledged.get(key, 0))
+                self._acknowledged = acknowledged
             raise
 
-    def adopt(self) -> int:
-        """Tell again what is overdue, while at most 1,000 jobs are in hand; return how many.
+    def take_over(self) -> int:
+        """Publish again what is overdue, while at most 1,000 jobs are in flight; return how many.
 
-        None while events of this process wait and none arrives: there is no broker then. Nor while
-        it is behind with its own: what others have in hand would come twice, and later.
+        None while events of this process wait and none is acknowledged: there is no broker then.
+        Nor while it is behind with its own: what others have in flight would come twice, and later.
 
         Raises:
             DatabaseError: the database failed.
         """
-        database, now_ms = self._database(), self._clock.now_ms()
-        room = self._room()
+        database, room = self._database(), self._room()
         if database is None or self._confirming is None or room <= 0:
             return 0
         with no_fork():
-            found = _overdue(database, now_ms, room)
+            found = _overdue(database, self._clock.now_ms(), room)
         events = [event_of_unannounced(row) for row in found]
         for event in events:
             if not self._is_known(_key(event)):
                 self.announce(event)
         return len(events)
 
+    def _publish_confirmed(self, broadcaster: ConfirmingBroadcaster, event: JobEvent) -> None:
+        with self._lock:
+            self._in_flight[_key(event)] += 1
+        self.start()
+        try:
+            broadcaster.publish_confirmed(event, partial(self._settle, event))
+        except BaseException:
+            self._settle(event, is_delivered=False)
+            raise
+
     def _settle(self, event: JobEvent, is_delivered: bool) -> None:  # noqa: FBT001  # a callback
         key = _key(event)
         with self._lock:
-            self._in_hand[key] -= 1
-            if self._in_hand[key] <= 0:
-                del self._in_hand[key]
+            self._in_flight[key] -= 1
+            if self._in_flight[key] <= 0:
+                del self._in_flight[key]
             if not is_delivered:
                 return
-            self._last_arrival = time.monotonic()
-            self._arrived[key] = max(event.seq, self._arrived.get(key, 0))
-        self._wake()
+            self._last_acknowledged_at = time.monotonic()
+            self._acknowledged[key] = max(event.seq, self._acknowledged.get(key, 0))
+        self._relay.wake()
 
     def _is_known(self, key: JobKey) -> bool:
         with self._lock:
-            return key in self._in_hand or key in self._arrived
+            return key in self._in_flight or key in self._acknowledged
 
     def _room(self) -> int:
-        """Return how many jobs may be adopted now."""
+        """Return how many jobs may be taken over now."""
         with self._lock:
-            is_reachable = time.monotonic() - self._last_arrival < _REACHABLE_SECONDS
-            in_hand = len(self._in_hand)
-        return _IN_HAND_AT_MOST - in_hand if is_reachable or not in_hand else 0
+            is_reachable = time.monotonic() - self._last_acknowledged_at < _REACHABLE_SECONDS
+            in_flight = len(self._in_flight)
+        return _MOST_IN_FLIGHT - in_flight if is_reachable or not in_flight else 0
 
 
 def _overdue(database: Database, now_ms: int, room: int) -> list[UnannouncedRow]:
-    """Take over jobs that are overdue, after a look that writes nothing."""
+    """Take over jobs that are overdue, after a read that changes nothing."""
     overdue_at = now_ms - _OVERDUE_MS
     ((first,),) = database.execute(FIRST_UNANNOUNCED, {})
     if not isinstance(first, int) or first >= overdue_at:
         return []
     values = {"now": now_ms, "before": overdue_at, "limit": room}
-    return [UnannouncedRow._make(row) for row in database.execute(ADOPT, values)]
+    return [UnannouncedRow._make(row) for row in database.execute(TAKE_OVER_UNANNOUNCED, values)]
 
 
 def _key(event: JobEvent) -> JobKey:

@@ -27,11 +27,11 @@ def conditions_of(jobs: JobFilter) -> dict[str, object]:
 
 def page_token(conditions: dict[str, object], last_id: int) -> str:
     """Return the token of the page behind the job with this row id."""
-    place = last_id.to_bytes(_ID_BYTES)
-    return urlsafe_b64encode(place + _signature(conditions, place)).decode()
+    position = last_id.to_bytes(_ID_BYTES)
+    return urlsafe_b64encode(position + _signature(conditions, position)).decode()
 
 
-def place_of(conditions: dict[str, object], token: str) -> int:
+def position_of(conditions: dict[str, object], token: str) -> int:
     """Return the row id behind which a page begins.
 
     Raises:
@@ -41,19 +41,19 @@ def place_of(conditions: dict[str, object], token: str) -> int:
         raw = urlsafe_b64decode(token.encode("ascii"))
     except ValueError:
         raw = b""
-    place, signature = raw[:_ID_BYTES], raw[_ID_BYTES:]
-    if signature != _signature(conditions, place):
+    position, signature = raw[:_ID_BYTES], raw[_ID_BYTES:]
+    if signature != _signature(conditions, position):
         raise InvalidJobError(
             f"page token {token!r} does not belong to this filter: pass on `JobPage.next` unchanged"
         )
-    return int.from_bytes(place)
+    return int.from_bytes(position)
 
 
 def _texts(values: Collection[str] | None) -> str | None:
     return None if values is None else json.dumps(sorted(values))
 
 
-def _signature(conditions: dict[str, object], place: bytes) -> bytes:
+def _signature(conditions: dict[str, object], position: bytes) -> bytes:
     """Tie a token to its filter: a guard against mistakes, not against attackers."""
     asked = json.dumps(conditions, sort_keys=True).encode()
-    return blake2b(place + asked, digest_size=_SIGNATURE_BYTES).digest()
+    return blake2b(position + asked, digest_size=_SIGNATURE_BYTES).digest()

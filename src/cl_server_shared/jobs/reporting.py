@@ -6,13 +6,15 @@ from typing import Final, final
 from weakref import ref
 
 from cl_server_shared.errors import JobCancelled, JobLost
-from cl_server_shared.jobs import lifecycle
-from cl_server_shared.jobs.job_state import Change, Decision, JobState, Refusal, Refused, Report
-from cl_server_shared.jobs.leases import Claims
-from cl_server_shared.jobs.parts import RepositoryParts
+from cl_server_shared.jobs.job_database import JobDatabase
+from cl_server_shared.jobs.job_state import Change, Report, Update
+from cl_server_shared.jobs.leases import Claims, LeaseKeeper
+from cl_server_shared.jobs.policy import JobPolicy
 from cl_server_shared.jobs.progress_throttle import ProgressThrottle
-from cl_server_shared.jobs.transitions import Deferred, NotFound, Outcome, Transitions
+from cl_server_shared.jobs.transitions import Transitions
 from cl_server_shared.models import JobStatus
+from cl_server_shared.models.outcome import Deferred, NotFound, Outcome, Refusal, Refused
+from cl_server_shared.process.clock import Clock
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -22,44 +24,57 @@ class Reporting:
     """Takes reports for one repository.
 
     Args:
-        changes: gives what carries a decision out at once.
+        jobs: where the jobs are.
         claims: the claims under which this repository reports.
-        parts: the repository's collaborators.
+        transitions: carry out what is decided, and announce it.
+        leases: keeps the claims alive.
+        policy: what is allowed.
+        clock: tells when late progress is written.
+        jitter: gives random numbers, 0 <= x < 1.
     """
 
-    def __init__(
-        self, changes: Callable[[], Transitions], claims: Claims, parts: RepositoryParts
+    def __init__(  # noqa: PLR0913  # what a report needs; each is used here
+        self,
+        jobs: JobDatabase,
+        claims: Claims,
+        transitions: Transitions,
+        leases: LeaseKeeper,
+        *,
+        policy: JobPolicy,
+        clock: Clock,
+        jitter: Callable[[], float],
     ) -> None:
-        self._changes: Final = changes
+        self._jobs: Final = jobs
         self._claims: Final = claims
-        self._parts: Final = parts
+        self._transitions: Final = transitions
+        self._leases: Final = leases
+        self._policy: Final = policy
+        self._clock: Final = clock
+        self._jitter: Final = jitter
         self._throttle: Final = ProgressThrottle(
-            parts.policy.progress_max_per_second, parts.clock, _writer_of_late_progress(self)
+            policy.progress_max_per_second, clock, _writer_of_late_progress(self)
         )
 
-    def report(self, job_id: str, change: Change, *, may_wait: bool) -> Outcome:
-        """Change a job; progress that comes too fast is kept and written later if it *may_wait*."""
-        if may_wait and self._is_kept(job_id, change):
-            return Deferred()
-        return self.report_on(self._changes(), job_id, change)
+    def report(self, job_id: str, change: Change, now_ms: int) -> Outcome:
+        """Change a job; progress that comes too fast is kept, and written within a second."""
+        known = self._claims.get(job_id)
+        if known is not None:
+            if not self._leases.is_keeping:  # it had no thread
+                self._leases.keep(self._claims, self._jobs.database)
+            if self._is_deferred(job_id, change, known.state.progress, now_ms):
+                return Deferred()
+        return self._apply(job_id, change, now_ms)
 
-    def report_on(self, changes: Transitions, job_id: str, change: Change) -> Outcome:
-        """Change a job as part of *changes*."""
-        report = self._report_on(job_id)
-        outcome = changes.change(job_id, self._decision_on(job_id, change, report))
-        return self._noted(job_id, outcome, report)
-
-    def report_each(self, changes: Transitions, asked: Mapping[str, Change]) -> dict[str, Outcome]:
-        """Change several jobs, by job id, as all that *changes* does."""
-        reports = {job_id: self._report_on(job_id) for job_id in asked}
-        decisions = {
-            job_id: self._decision_on(job_id, change, reports[job_id])
-            for job_id, change in asked.items()
+    def report_each(self, changes: Mapping[str, Change], now_ms: int) -> dict[str, Outcome]:
+        """Change several jobs, by job id, in one transaction."""
+        updates = {
+            job_id: self._update(job_id, change, now_ms) for job_id, change in changes.items()
         }
-        outcomes = changes.change_each(decisions)
+        with self._transitions.batch("finish_jobs") as batch:
+            outcomes = batch.apply_each(updates)
         return {
-            job_id: self._noted(job_id, outcome, report)
-            for (job_id, report), outcome in zip(reports.items(), outcomes, strict=True)
+            job_id: self._noted(job_id, outcome, update.report)
+            for (job_id, update), outcome in zip(updates.items(), outcomes, strict=True)
         }
 
     def forget_progress(self, job_id: str) -> None:
@@ -68,21 +83,31 @@ class Reporting:
 
     def write_late_progress(self, job_id: str, progress: int) -> None:
         """Write what was kept; what the worker must know, its next report tells it."""
-        self.report_on(self._changes(), job_id, Change(progress=progress))
+        self._apply(job_id, Change(progress=progress), self._clock.now_ms())
 
-    def _report_on(self, job_id: str) -> Report:
-        return Report(
-            held_claim=self._claims.number(job_id),
-            now_ms=self._parts.clock.now_ms(),
-            retry=self._parts.policy.retry,
-            jitter=self._parts.jitter(),
+    def _is_deferred(self, job_id: str, change: Change, known_progress: int, now_ms: int) -> bool:
+        """Tell whether a report of nothing but further progress is kept for later."""
+        progress = change.progress
+        return (
+            progress is not None
+            and change.status is None
+            and known_progress < progress
+            and change == Change(progress=progress)
+            and not self._jobs.database.is_bound_to_thread  # another thread would write it
+            and not self._throttle.admits(job_id, progress, now_ms)
         )
 
-    def _decision_on(
-        self, job_id: str, change: Change, report: Report
-    ) -> Callable[[JobState], Decision]:
-        whole = change if goes_on(change.status) else self._with_kept_progress(job_id, change)
-        return lambda state: lifecycle.update(state, whole, report)
+    def _apply(self, job_id: str, change: Change, now_ms: int) -> Outcome:
+        update = self._update(job_id, change, now_ms)
+        return self._noted(job_id, self._transitions.apply(job_id, update), update.report)
+
+    def _update(self, job_id: str, change: Change, now_ms: int) -> Update:
+        report = Report(self._claims.number(job_id), now_ms, self._policy.retry, self._jitter())
+        if not goes_on(change.status):
+            kept = self._throttle.take(job_id)
+            if kept:
+                change = change._replace(progress=max(change.progress or 0, kept))
+        return Update(change, report)
 
     def _noted(self, job_id: str, outcome: Outcome, report: Report) -> Outcome:
         if isinstance(outcome, NotFound) and report.held_claim is not None:
@@ -92,21 +117,6 @@ class Reporting:
         if isinstance(outcome, Refused):
             self._note(job_id, outcome)
         return outcome
-
-    def _is_kept(self, job_id: str, change: Change) -> bool:
-        progress = change.progress
-        if progress is None or change.status is not None or change != Change(progress=progress):
-            return False
-        seen = self._claims.get(job_id)
-        return (
-            seen is not None
-            and seen.state.progress < progress
-            and not self._throttle.admits(job_id, progress)
-        )
-
-    def _with_kept_progress(self, job_id: str, change: Change) -> Change:
-        kept = self._throttle.take(job_id)
-        return change._replace(progress=max(change.progress or 0, kept)) if kept else change
 
     def _note(self, job_id: str, refused: Refused) -> None:
         if refused.refusal is Refusal.lost:
@@ -121,7 +131,7 @@ def goes_on(status: str | None) -> bool:
     return status is None or status == JobStatus.processing
 
 
-def stop_the_worker(job_id: str, outcome: Outcome) -> None:
+def raise_if_over(job_id: str, outcome: Outcome) -> None:
     """Tell a worker that reported progress in vain.
 
     Raises:

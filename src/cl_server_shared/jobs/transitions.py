@@ -1,191 +1,185 @@
-"""After the commit: what this repository remembers, and what the world is told."""
+"""Read, decide, store if nothing changed meanwhile; then remember the job and announce it."""
 
-import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Final, final
 
 from cl_server_shared.errors import DatabaseError
-from cl_server_shared.jobs import job_state, rows
+from cl_server_shared.jobs import rows
 from cl_server_shared.jobs.job_database import JobDatabase
-from cl_server_shared.jobs.job_state import Applied, Decision, JobState
+from cl_server_shared.jobs.job_state import ChangedTo, Decision, JobState, Request
 from cl_server_shared.jobs.job_table import JobTable
 from cl_server_shared.jobs.leases import Claims, KnownJob
+from cl_server_shared.jobs.lifecycle import decide
 from cl_server_shared.jobs.rows import JobRow
 from cl_server_shared.models import JobEvent
-from cl_server_shared.process.clock import Clock
+from cl_server_shared.models.event import trusted_event
+from cl_server_shared.models.outcome import NotFound
 
-_LOOKS: Final = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class NotFound:
-    """There is no job of that id."""
-
-
-@dataclass(frozen=True, slots=True)
-class Deferred:
-    """Progress that came too soon after the last; its latest value is stored within a second."""
-
-
-type Outcome = Decision | Deferred | NotFound
-"""`Applied | Unchanged | Refused | Deferred | NotFound`."""
+_MOST_READS: Final = 1000
 
 
 @final
 class Transitions:
-    """Carries decisions out on one store, and tells *done* of each job that was changed.
+    """Carries decisions out: what was committed is remembered, and announced.
 
     Args:
-        store: where the jobs are.
-        claims: how the jobs that this repository claimed looked when it last saw them.
-        clock: tells the time.
-        done: called with the job as it now is, and the time of the change in ms.
+        jobs: where the jobs are.
+        claims: how the jobs that this repository claimed were when it last read or wrote them.
+        batch: the table within a transaction, whose end announces what was changed.
     """
 
-    def __init__(
-        self, store: JobTable, claims: Claims, clock: Clock, done: Callable[[KnownJob, int], object]
-    ) -> None:
-        self._store: Final = store
+    def __init__(self, jobs: JobDatabase, claims: Claims, batch: JobTable | None = None) -> None:
+        self._jobs: Final = jobs
         self._claims: Final = claims
-        self._clock: Final = clock
-        self._done: Final = done
+        self._batch: Final = batch
+        self._uncommitted: Final[list[tuple[KnownJob, int]]] = []
 
-    def change(self, job_id: str, decide: Callable[[JobState], Decision]) -> Outcome:
-        """Decide on a job and store what was decided.
+    @property
+    def table(self) -> JobTable:
+        """The jobs, as this object changes them."""
+        return self._jobs.table if self._batch is None else self._batch
 
-        A claimed job is decided on as it was last seen; only if that is no change that can be
-        stored, the row is looked at.
+    @contextmanager
+    def batch(self, name: str) -> Generator["Transitions"]:
+        """Change several jobs in one transaction, called *name* in messages.
 
         Raises:
-            DatabaseError: others changed the job each time between the look and the change.
+            DatabaseError: the database failed; nothing was changed.
+        """
+        with self._jobs.batch(name) as table:
+            batch = Transitions(self._jobs, self._claims, table)
+            yield batch
+        for known, now_ms in batch._uncommitted:
+            self._committed(known, now_ms)
+
+    def apply(self, job_id: str, request: Request) -> Decision | NotFound:
+        """Decide on a job and store what was decided.
+
+        A claimed job is decided on as it was last known; only if that is no change that can be
+        stored, its row is read.
+
+        Raises:
+            DatabaseError: others changed the job each time between the read and the change.
         """
         held = self._claims.get(job_id)
         if held is not None:
-            decision = decide(held.state)
-            if isinstance(decision, Applied) and self.store(held, decision.state):
+            decision = self._apply_to(held, request)
+            if isinstance(decision, ChangedTo):
                 return decision
-        for _ in range(_LOOKS):
-            row = self._store.read(job_id)
-            if row is None:
-                return NotFound()
-            seen = seen_in(row)
-            decision = decide(seen.state)
-            if not isinstance(decision, Applied) or self.store(seen, decision.state):
+        for _ in range(_MOST_READS):
+            row = self.table.read(job_id)
+            decision = NotFound() if row is None else self._apply_to(known_job(row), request)
+            if decision is not None:
                 return decision
-        raise DatabaseError(f"job {job_id!r} was changed by others {_LOOKS} times on end: repeat")
+        raise DatabaseError(
+            f"job {job_id!r} was changed by others {_MOST_READS} times on end: repeat the call"
+        )
 
-    def change_each(self, decisions: Mapping[str, Callable[[JobState], Decision]]) -> list[Outcome]:
+    def apply_each(self, requests: Mapping[str, Request]) -> list[Decision | NotFound]:
         """Decide on several jobs, by job id, and store what was decided; first of its transaction.
 
         Jobs that this repository claimed, and nobody changed since, are stored at the speed of the
         database; the others one after the other.
         """
-        claimed = self._change_claimed(decisions)
+        held = [known for job_id in requests if (known := self._claims.get(job_id)) is not None]
+        stored = self._save_each((known, requests[known.job_id]) for known in held)
         return [
-            claimed.get(job_id) or self.change(job_id, decide)
-            for job_id, decide in decisions.items()
+            stored.get(job_id) or self.apply(job_id, request)
+            for job_id, request in requests.items()
         ]
 
-    def _change_claimed(
-        self, decisions: Mapping[str, Callable[[JobState], Decision]]
-    ) -> dict[str, Applied]:
-        applied: list[tuple[KnownJob, Applied]] = []
-        for job_id, decide in decisions.items():
-            held = self._claims.get(job_id)
-            decided = None if held is None else decide(held.state)
-            if held is not None and isinstance(decided, Applied):
-                applied.append((held, decided))
-        return self._store_each(applied) if applied else {}
+    def apply_to_rows(self, found: Sequence[JobRow], request: Request) -> list[str]:
+        """Do what is asked to jobs that were just read, and return the ids of those it changed.
 
-    def _store_each(self, applied: Sequence[tuple[KnownJob, Applied]]) -> dict[str, Applied]:
-        now_ms = self._clock.now_ms()
-        stored = self._store.store_each(
-            [(seen.row_id, seen.state, decided.state) for seen, decided in applied], now_ms
+        What somebody changed since it was read is left as it is. First writes of its transaction.
+        """
+        known = [known_job(row) for row in found]
+        changed = set(self._save_each((job, request) for job in known))
+        changed.update(
+            job.job_id
+            for job in known
+            if job.job_id not in changed
+            and isinstance(decision := decide(job.state, request), ChangedTo)
+            and self.save(job, decision.state, request.now_ms)
         )
-        done = [(seen, decided) for seen, decided in applied if seen.row_id in stored]
-        for seen, decided in done:
-            self._done(seen.in_state(decided.state.numbered(seen.state.event_seq + 1)), now_ms)
-        return {seen.job_id: decided for seen, decided in done}
+        return [job.job_id for job in known if job.job_id in changed]
 
-    def store(self, seen: KnownJob, state: JobState, *, expired_at: int | None = None) -> bool:
-        """Store *state*; False if the job is no longer as it was seen.
+    def save(
+        self, known: KnownJob, state: JobState, now_ms: int, *, expired_at: int | None = None
+    ) -> bool:
+        """Store *state*; False if the job is no longer as it was known.
 
         Args:
-            seen: the job that the decision was about.
+            known: the job that the decision was about.
             state: what was decided.
+            now_ms: the time of the change.
             expired_at: for a takeover, the time (ms) at which its lease must have ended.
         """
-        now_ms = self._clock.now_ms()
-        stored = self._store.store(seen.row_id, seen.state, state, now_ms, expired_at)
+        stored = self.table.save_state(known.row_id, known.state, state, now_ms, expired_at)
         if stored is None:
             return False
-        self._done(seen.in_state(stored), now_ms)
+        self._changed(known.in_state(stored), now_ms)
         return True
 
+    def added(self, event: JobEvent) -> None:
+        """Announce a new job; what was claimed under its id before was another one."""
+        self._claims.end(event.job_id)
+        self._jobs.outbox.announce(event)
 
-def seen_in(row: JobRow) -> KnownJob:
+    def claimed(self, known: KnownJob, now_ms: int) -> None:
+        """Remember and announce a claim of ours."""
+        self._claims.hold(known)
+        self._jobs.outbox.announce(_event(known, now_ms))
+
+    def _apply_to(self, known: KnownJob, request: Request) -> Decision | None:
+        """Decide and store; None: the job is no longer as it was known."""
+        decision = decide(known.state, request)
+        if not isinstance(decision, ChangedTo):
+            return decision
+        return decision if self.save(known, decision.state, request.now_ms) else None
+
+    def _save_each(self, asked: Iterable[tuple[KnownJob, Request]]) -> dict[str, ChangedTo]:
+        decided = [
+            (known, decision, request.now_ms)
+            for known, request in asked
+            if isinstance(decision := decide(known.state, request), ChangedTo)
+        ]
+        if not decided:
+            return {}
+        now_ms = decided[0][2]
+        stored = self.table.save_states(
+            [(known.row_id, known.state, decision.state) for known, decision, _ in decided], now_ms
+        )
+        applied = [(known, decision) for known, decision, _ in decided if known.row_id in stored]
+        for known, decision in applied:
+            state = decision.state.numbered(known.state.event_seq + 1)
+            self._changed(known.in_state(state), now_ms)
+        return {known.job_id: decision for known, decision in applied}
+
+    def _changed(self, known: KnownJob, now_ms: int) -> None:
+        if self._batch is None:
+            self._committed(known, now_ms)
+        else:
+            self._uncommitted.append((known, now_ms))
+
+    def _committed(self, known: KnownJob, now_ms: int) -> None:
+        self._claims.follow(known)
+        self._jobs.outbox.announce(_event(known, now_ms))
+
+
+def _event(known: KnownJob, now_ms: int) -> JobEvent:
+    return trusted_event(
+        job_id=known.job_id,
+        event_type=known.state.status,
+        timestamp=now_ms,
+        progress=known.state.progress,
+        task_type=known.task_type,
+        seq=known.state.event_seq,
+        created_at=known.created_at,
+    )
+
+
+def known_job(row: JobRow) -> KnownJob:
     """Read a row as the job that it shows."""
     return KnownJob(row.id, row.job_id, row.task_type, rows.added_at(row), rows.state_of(row))
-
-
-_LOG: Final = logging.getLogger(__name__)
-
-
-@final
-class Announcer:
-    """Takes note of committed changes.
-
-    Args:
-        claims: the claims of this repository.
-        jobs: where the changed jobs are.
-    """
-
-    def __init__(self, claims: Claims, jobs: JobDatabase) -> None:
-        self._claims: Final = claims
-        self._jobs: Final = jobs
-
-    def added(self, event: JobEvent) -> None:
-        """Take note of a new job; what was claimed under its id before was another one."""
-        self._claims.end(event.job_id)
-        self.tell(event)
-
-    def claimed(self, seen: KnownJob) -> None:
-        """Take note of a claim of ours."""
-        self._claims.hold(seen)
-        self.tell(_event(seen, seen.state.started_at or 0))
-
-    def changed(self, seen: KnownJob, now_ms: int) -> None:
-        """Take note of a change, by whomever it was asked for."""
-        self._remember(seen)
-        self.tell(_event(seen, now_ms))
-
-    def tell(self, event: JobEvent) -> None:
-        """Tell the world; what is committed stays so, whatever a broadcaster does."""
-        try:
-            self._jobs.delivery.announce(event)
-        except Exception:  # noqa: BLE001  # anybody's broadcaster: what it raises is logged
-            _LOG.exception("job %s: event %d was not announced", event.job_id, event.seq)
-
-    def _remember(self, seen: KnownJob) -> None:
-        held = self._claims.number(seen.job_id)
-        if held is None:
-            return
-        if seen.state.claim_number != held:
-            self._claims.lose(seen.job_id, held)
-        elif job_state.is_final(seen.state):
-            self._claims.end(seen.job_id)
-        else:
-            self._claims.hold(seen)
-
-
-def _event(seen: KnownJob, now_ms: int) -> JobEvent:
-    return JobEvent(
-        job_id=seen.job_id,
-        event_type=seen.state.status,
-        timestamp=now_ms,
-        progress=seen.state.progress,
-        task_type=seen.task_type,
-        seq=seen.state.event_seq,
-        created_at=seen.created_at,
-    )

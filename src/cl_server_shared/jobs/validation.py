@@ -9,80 +9,70 @@ from cl_server_shared.errors import InvalidJobError
 from cl_server_shared.jobs.job_state import Change
 from cl_server_shared.jobs.policy import JobPolicy
 from cl_server_shared.models import JobRecord, JobRecordUpdate, JobStatus
+from cl_server_shared.models.base import Schema
 from cl_server_shared.models.job import NAME_MAX_LENGTH, PROGRESS_MAX
-from cl_server_shared.models.json_object import encode_object, plain_json
+from cl_server_shared.models.json_object import encode_object, trusted_json
 from cl_server_shared.models.validation import reasons
 from cl_server_shared.protocols.jobs import JobRecordLike, JobRecordUpdateLike
 
 
 class Submission(NamedTuple):
-    """What a new job is to be; `params` and `output` are JSON text."""
+    """A new job: a valid record, its `params` and its `output` as JSON text."""
 
-    job_id: str
-    task_type: str
+    record: JobRecord
     params: str
-    status: JobStatus
-    progress: int
     output: str | None
-    error_message: str | None
 
 
 def checked_submission(job: JobRecordLike, policy: JobPolicy) -> Submission:
     """Return *job* as it will be stored, checked now: a record may have been changed since made.
 
     Raises:
-        InvalidJobError: it cannot be stored.
+        InvalidJobError: it is no record, or cannot be stored.
     """
-    plain = _plain_submission(job) if type(job) is JobRecord else None
-    if plain is None:
-        return _validated_submission(job, policy.json_max_bytes)
-    checked_length("params", plain.params, policy.json_max_bytes)
-    checked_length("output", plain.output or "", policy.json_max_bytes)
-    return plain
+    trusted = _trusted_submission(job) if type(job) is JobRecord else None
+    new = trusted or _validated_submission(job)
+    checked_length("params", new.params, policy.json_max_bytes)
+    checked_length("output", new.output or "", policy.json_max_bytes)
+    return new
 
 
-def _plain_submission(job: JobRecord) -> Submission | None:
+def _trusted_submission(job: JobRecord) -> Submission | None:
     """Take a record that is beyond doubt valid, at a fifth of what validating it costs."""
     given = job.output
-    params, output = plain_json(job.params), None if given is None else plain_json(given)
-    if params is None or (output is None and given is not None):
+    params, output = trusted_json(job.params), None if given is None else trusted_json(given)
+    if (
+        params is None
+        or (output is None and given is not None)
+        or type(job.status) is not JobStatus
+        or not is_trusted(job.job_id, job.task_type, job.progress, job.error_message)
+    ):
         return None
-    plain = Submission(
-        job.job_id, job.task_type, params, job.status, job.progress, output, job.error_message
-    )
-    return plain if _is_plain_submission(plain) else None
+    return Submission(job, params, output)
 
 
-def _is_plain_submission(submission: Submission) -> bool:
-    return (
-        is_plain_name(submission.job_id)
-        and is_plain_name(submission.task_type)
-        and type(submission.status) is JobStatus
-        and is_percentage(submission.progress)
-        and is_plain_message(submission.error_message)
-    )
-
-
-def _validated_submission(job: JobRecordLike, max_bytes: int) -> Submission:
+def _validated_submission(job: JobRecordLike) -> Submission:
     record = checked_record(job)
-    output = record.output
-    return Submission(
-        record.job_id,
-        record.task_type,
-        json_text("params", record.params, max_bytes),
-        record.status,
-        record.progress,
-        None if output is None else json_text("output", output, max_bytes),
-        record.error_message,
+    output = None if record.output is None else json_text("output", record.output)
+    return Submission(record, json_text("params", record.params), output)
+
+
+def is_trusted(job_id: object, task_type: object, progress: object, message: object) -> bool:
+    """Tell whether these fields of a record are beyond doubt valid."""
+    return (
+        is_trusted_name(job_id)
+        and is_trusted_name(task_type)
+        and is_percentage(progress)
+        and is_trusted_message(message)
     )
 
 
-def is_plain_name(value: object) -> bool:
+def is_trusted_name(value: object) -> bool:
     """Tell whether *value* is a job_id or task_type without any odd character."""
     return type(value) is str and 0 < len(value) <= NAME_MAX_LENGTH and value.isprintable()
 
 
-def is_plain_message(value: object) -> bool:
+def is_trusted_message(value: object) -> bool:
     """Tell whether *value* is a text in one line without any odd character, or None."""
     return value is None or (type(value) is str and value.isprintable())
 
@@ -96,66 +86,62 @@ def checked_record(job: JobRecordLike) -> JobRecord:
     """Return *job* as a record of ours, checked in full.
 
     Raises:
-        InvalidJobError: it cannot be stored.
+        InvalidJobError: it is no record, or cannot be stored.
     """
-    try:
-        return JobRecord.model_validate(
-            {name: cast("object", getattr(job, name)) for name in JobRecord.model_fields}
-        )
-    except ValidationError as error:
-        raise _invalid("job", error) from error
+    return _validated("job", job, JobRecord)
 
 
 def checked_change(updates: JobRecordUpdateLike, policy: JobPolicy) -> Change:
     """Return what *updates* asks for, checked.
 
     Raises:
-        InvalidJobError: it cannot be stored.
+        InvalidJobError: it is no update, or cannot be stored.
     """
-    plain = _plain_change(updates) if type(updates) is JobRecordUpdate else None
-    if plain is None:
-        return _validated_change(updates, policy)
-    checked_length("output", plain.output or "", policy.json_max_bytes)
-    return plain
+    trusted = _trusted_change(updates) if type(updates) is JobRecordUpdate else None
+    change = trusted or _validated_change(updates)
+    checked_length("output", change.output or "", policy.json_max_bytes)
+    return change
 
 
-def _plain_change(update: JobRecordUpdate) -> Change | None:
+def _trusted_change(update: JobRecordUpdate) -> Change | None:
     """Take an update that is beyond doubt valid, at a fifth of what validating it costs."""
-    given = update.output
-    output = None if given is None else plain_json(given)
-    if output is None and given is not None:
+    given, status, progress = update.output, update.status, update.progress
+    output = None if given is None else trusted_json(given)
+    if (
+        (output is None and given is not None)
+        or (status is not None and type(status) is not JobStatus)
+        or (progress is not None and not is_percentage(progress))
+        or not is_trusted_message(update.error_message)
+    ):
         return None
-    plain = Change(
-        status=update.status,
-        progress=update.progress,
-        output=output,
-        error_message=update.error_message,
-    )
-    return plain if _is_plain_change(plain) else None
+    return Change(status, progress, output, update.error_message)
 
 
-def _is_plain_change(change: Change) -> bool:
-    return (
-        (change.status is None or type(change.status) is JobStatus)
-        and (change.progress is None or is_percentage(change.progress))
-        and is_plain_message(change.error_message)
-    )
+def _validated_change(updates: JobRecordUpdateLike) -> Change:
+    update = _validated("update", updates, JobRecordUpdate)
+    output = None if update.output is None else json_text("output", update.output)
+    return Change(update.status, update.progress, output, update.error_message)
 
 
-def _validated_change(updates: JobRecordUpdateLike, policy: JobPolicy) -> Change:
-    try:
-        update = JobRecordUpdate.model_validate(
-            {name: cast("object", getattr(updates, name)) for name in JobRecordUpdate.model_fields}
+def _validated[M: Schema](name: str, value: object, wanted: type[M]) -> M:
+    """Read the fields of *wanted* from any object that has them, and validate them."""
+    lacking = [field for field in wanted.model_fields if not hasattr(value, field)]
+    if lacking:
+        raise InvalidJobError(
+            f"{name} must be a {wanted.__name__}, or an object with its fields: this "
+            f"{type(value).__name__} has no {', '.join(lacking)}{_hint(value)}"
         )
+    given = {field: cast("object", getattr(value, field)) for field in wanted.model_fields}
+    try:
+        return wanted.model_validate(given)
     except ValidationError as error:
-        raise _invalid("update", error) from error
-    output = update.output
-    return Change(
-        status=update.status,
-        progress=update.progress,
-        output=None if output is None else json_text("output", output, policy.json_max_bytes),
-        error_message=update.error_message,
-    )
+        raise InvalidJobError(f"this {name} was refused: {reasons(error)}") from error
+
+
+def _hint(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ": make a record of it with `model_validate`"
+    return ": it can be called, is the call missing?" if callable(value) else ""
 
 
 def checked_each[T, R](items: Sequence[T], check: Callable[[T], R]) -> list[R]:
@@ -173,21 +159,20 @@ def checked_each[T, R](items: Sequence[T], check: Callable[[T], R]) -> list[R]:
     return checked
 
 
-def json_text(field: str, value: Mapping[str, object], max_bytes: int) -> str:
-    """Write `params` or `output` as JSON text.
+def json_text(field: str, value: Mapping[str, object]) -> str:
+    """Write `params`, `output` or another object as JSON text.
 
     Raises:
-        InvalidJobError: the text is longer than *max_bytes*, or no JSON.
+        InvalidJobError: it is no JSON object.
     """
     try:
-        text = encode_object(value)
+        return encode_object(value)
     except ValueError as error:
         raise InvalidJobError(f"{field} cannot be stored: {error}") from error
-    return checked_length(field, text, max_bytes)
 
 
 def checked_length(field: str, text: str, max_bytes: int) -> str:
-    """Return the JSON text of `params` or `output`, if it is no longer than allowed.
+    """Return the JSON text of `params`, `output` or another object, if it is not too long.
 
     Raises:
         InvalidJobError: it is longer than *max_bytes*.
@@ -198,7 +183,3 @@ def checked_length(field: str, text: str, max_bytes: int) -> str:
             "store it as a file of the job and put its path here"
         )
     return text
-
-
-def _invalid(what: str, error: ValidationError) -> InvalidJobError:
-    return InvalidJobError(f"this {what} was refused: {reasons(error)}")

@@ -7,7 +7,14 @@ from cl_server_shared.models.attempt import Attempt
 from cl_server_shared.models.base import Base
 from cl_server_shared.models.event import JobEvent
 from cl_server_shared.models.files import FileReport, SavedJobFile
-from cl_server_shared.models.job import Job, JobRecord, JobRecordUpdate, JobStatus
+from cl_server_shared.models.job import (
+    Job,
+    JobDetails,
+    JobRecord,
+    JobRecordUpdate,
+    JobStatus,
+    NewJob,
+)
 from cl_server_shared.models.page import JobFilter, JobPage
 from cl_server_shared.models.queue import QueueEntry
 from cl_server_shared.models.worker import WorkerStatus
@@ -17,12 +24,14 @@ __all__ = [
     "Base",
     "FileReport",
     "Job",
+    "JobDetails",
     "JobEvent",
     "JobFilter",
     "JobPage",
     "JobRecord",
     "JobRecordUpdate",
     "JobStatus",
+    "NewJob",
     "QueueEntry",
     "SavedJobFile",
     "WorkerStatus",

@@ -1,11 +1,13 @@
 """A try at a job that failed."""
 
-from dataclasses import dataclass
+from pydantic import BaseModel
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attempt:
-    """One try that failed: by whom, from when to when (ms since the epoch), and why."""
+class Attempt(BaseModel, frozen=True):
+    """One try that failed: by whom, from when to when (ms since the epoch), and why.
+
+    Unknown fields are ignored: the log of a newer release can be read.
+    """
 
     attempt: int
     worker: str

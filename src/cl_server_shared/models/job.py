@@ -1,5 +1,10 @@
-"""The job: its states, what callers hold (`JobRecord`), and the row (`Job`)."""
+"""The job: its states, what callers hold (`JobRecord`, `JobDetails`), and the row (`Job`).
 
+A job's fields are defined here, and in `database.schema` those that only the repository has. Rows,
+states, filters and statements derive their lists of them.
+"""
+
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, final, override
 
@@ -11,6 +16,11 @@ from sqlmodel import Field
 
 from cl_server_shared.models.base import Schema
 from cl_server_shared.models.json_object import StorableObject
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cl_server_shared.models.json_object import JsonInput
 
 NAME_MAX_LENGTH = 255
 PROGRESS_MAX = 100
@@ -70,7 +80,7 @@ class _StatusWord(TypeDecorator[JobStatus]):
 
 
 class JobRecord(Schema):
-    """A job as callers hold it; checked in full when it is made.
+    """A job as callers hold it; checked in full when it is made, with copies of its mappings.
 
     Raises:
         pydantic.ValidationError: (a ValueError) an unknown field, a progress outside 0-100, an
@@ -79,6 +89,20 @@ class JobRecord(Schema):
 
     if not TYPE_CHECKING:  # sqlmodel types this differently; a class keyword is dropped silently
         model_config = ConfigDict(extra="forbid")
+
+    if TYPE_CHECKING:  # any mapping is accepted, and the attribute is a dict
+
+        def __init__(  # noqa: PLR0913  # one for each field  # pyright: ignore[reportMissingSuperCall]  # no body
+            self,
+            *,
+            job_id: str,
+            task_type: str,
+            params: Mapping[str, JsonInput] = ...,
+            status: JobStatus = ...,
+            progress: int = ...,
+            output: Mapping[str, JsonInput] | None = ...,
+            error_message: str | None = ...,
+        ) -> None: ...
 
     job_id: Name = Field(sa_type=String, unique=True, index=True)
     task_type: Name = Field(sa_type=String)
@@ -99,13 +123,37 @@ class JobRecordUpdate(Schema):
     if not TYPE_CHECKING:  # see JobRecord
         model_config = ConfigDict(extra="forbid")
 
+    if TYPE_CHECKING:  # see JobRecord
+
+        def __init__(  # pyright: ignore[reportMissingSuperCall]  # no body
+            self,
+            *,
+            status: JobStatus | None = ...,
+            progress: int | None = ...,
+            output: Mapping[str, JsonInput] | None = ...,
+            error_message: str | None = ...,
+        ) -> None: ...
+
     status: JobStatus | None = None
     progress: int | None = Field(default=None, ge=0, le=PROGRESS_MAX)
     output: StorableObject | None = None
     error_message: Message | None = None
 
 
-class Job(JobRecord, table=True):
+class _StoredJob(JobRecord):
+    """What the repository tells of a job beside its record; what `Job` and `JobDetails` share."""
+
+    created_by: str | None = Field(default=None, sa_type=String, index=True)
+    priority: int = Field(default=0, sa_type=_BIG)
+    created_at: int = Field(sa_type=BigInteger, index=True)
+    started_at: int | None = Field(default=None, sa_type=BigInteger)
+    completed_at: int | None = Field(default=None, sa_type=BigInteger)
+    updated_at: int | None = Field(default=None, sa_type=BigInteger)
+    retry_count: int = 0
+    max_retries: int = 3
+
+
+class Job(_StoredJob, table=True):
     """The row of `jobs` as every service sees it: exactly the columns that deployments have.
 
     Times are milliseconds since the epoch (UTC). Like every SQLModel table, it does not validate:
@@ -120,11 +168,40 @@ class Job(JobRecord, table=True):
         )
 
     id: int | None = Field(default=None, primary_key=True, sa_type=_BIG)
-    priority: int = Field(default=0, sa_type=_BIG)
-    created_at: int = Field(sa_type=BigInteger, index=True)
-    started_at: int | None = Field(default=None, sa_type=BigInteger)
-    completed_at: int | None = Field(default=None, sa_type=BigInteger)
-    updated_at: int | None = Field(default=None, sa_type=BigInteger)
-    retry_count: int = 0
-    max_retries: int = 3
-    created_by: str | None = Field(default=None, sa_type=String, index=True)
+
+
+class JobDetails(_StoredJob):
+    """A job with all that the repository knows of it, as it was when it was read.
+
+    Times are milliseconds since the epoch (UTC). `priority`: the highest is served first.
+    `retry_count` tries of at most `max_retries` were made again so far. A queued job with an
+    `available_at` is not claimed before. `worker_id` claimed it last, and its claim ends at
+    `lease_expires_at` unless that is renewed. `cancel_reason` is why somebody cancelled it,
+    `last_error` why its last try failed, also when a later one succeeded.
+    """
+
+    available_at: int | None = None
+    worker_id: str | None = None
+    lease_expires_at: int | None = None
+    cancel_reason: str | None = None
+    last_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to add, with what its record does not say.
+
+    Args:
+        job: the job.
+        created_by: whose job it is.
+        priority: a signed 64-bit integer, 0 by default; the highest is served first.
+        max_retries: tries after the first, 0 or more; `JOB_MAX_RETRIES` by default.
+        run_at: the time (ms since the epoch, UTC) before which it is not claimed; only for a job
+            of status `queued`, and a time that is past is now.
+    """
+
+    job: JobRecord
+    created_by: str | None = None
+    priority: int | None = None
+    max_retries: int | None = None
+    run_at: int | None = None

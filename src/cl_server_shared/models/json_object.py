@@ -2,13 +2,16 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Final, cast
 
 from pydantic import JsonValue, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import from_json, to_json
 
 type JsonObject = dict[str, JsonValue]
+
+type JsonInput = Mapping[str, "JsonInput"] | Sequence["JsonInput"] | str | int | float | bool | None
+"""What may be given where JSON is wanted: any mapping becomes an object, any sequence an array."""
 
 # An escaped NUL in JSON text: `\u0000` behind an even number of backslashes.
 _ESCAPED_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
@@ -22,11 +25,11 @@ def encode_object(value: Mapping[str, object]) -> str:
         ValueError: a value is no JSON (RFC 8259 has no NaN and no Infinity), a key is no text, or a
             text holds NUL, which PostgreSQL cannot store.
     """
-    text = plain_json(value)
+    text = trusted_json(value)
     return _encode(value) if text is None else text
 
 
-def plain_json(value: object) -> str | None:
+def trusted_json(value: object) -> str | None:
     """Write an object as `encode_object` does; None if it is not beyond doubt a JSON object."""
     kept = _round_trip(value)
     if kept is None:
@@ -67,9 +70,22 @@ def _checked(value: object, validate: ValidatorFunctionWrapHandler) -> JsonObjec
     kept = _round_trip(value)
     if kept is not None:
         return kept[1]
-    checked = cast("JsonObject", validate(value))  # validate returns Any
+    try:
+        checked = cast("JsonObject", validate(_built_in(value)))  # validate returns Any
+    except RecursionError as error:
+        raise ValueError(f"not a JSON value: {error}") from error
     _encode(checked)
     return checked
+
+
+def _built_in(value: object) -> object:
+    """Copy mappings as dicts, and sequences as lists; whatever else there is stays."""
+    if isinstance(value, Mapping):
+        given = cast("Mapping[object, object]", value)
+        return {key: _built_in(item) for key, item in given.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray | memoryview):
+        return [_built_in(item) for item in value]
+    return value
 
 
 StorableObject = Annotated[JsonObject, WrapValidator(_checked)]

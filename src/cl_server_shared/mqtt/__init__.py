@@ -1,1 +1,1 @@
-"""One connection to an MQTT broker: what is sent, what comes, and what it takes to be let in."""
+"""One connection to an MQTT broker: its address and login, what is sent, and what is received."""

@@ -1,4 +1,4 @@
-"""Where the MQTT broker is, and what it takes to be let in."""
+"""The address of the MQTT broker, the login, and the encryption."""
 
 import os
 import ssl
@@ -7,7 +7,6 @@ from typing import Final, final, override
 
 from pydantic import SecretStr
 
-from cl_server_shared.config import FolderlessSettings
 from cl_server_shared.errors import ConfigError
 from cl_server_shared.models.validation import require_range
 from cl_server_shared.mqtt.topics import text_fault
@@ -72,7 +71,7 @@ class _ClosingSocket(ssl.SSLSocket):
 @final
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """Where the broker is, and after how many seconds without a sign of it it counts as away.
+    """The broker's address, and after how many seconds of silence it counts as away.
 
     Raises:
         ConfigError: the host is empty, the port or the keep-alive outside 1-65535.
@@ -128,26 +127,3 @@ def _check_ca_file(ca_file: str | os.PathLike[str], *, tls: bool) -> None:
             f"the CA file {str(ca_file)!r} cannot be used ({error}): "
             "it must be a readable PEM file of certificates"
         ) from error
-
-
-def broker_of(settings: FolderlessSettings) -> Broker:
-    """Return the broker that the settings name.
-
-    Raises:
-        ConfigError: a setting of the broker cannot be used.
-    """
-    return Broker(settings.MQTT_BROKER, settings.MQTT_PORT, security=security_of(settings))
-
-
-def security_of(settings: FolderlessSettings) -> Security:
-    """Return the login and the encryption that the settings name.
-
-    Raises:
-        ConfigError: one that needs another is alone, or cannot be used.
-    """
-    return Security(
-        username=settings.MQTT_USERNAME,
-        password=settings.MQTT_PASSWORD,
-        tls=settings.MQTT_TLS,
-        ca_file=settings.MQTT_CA_FILE,
-    )

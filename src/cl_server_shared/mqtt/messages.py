@@ -1,4 +1,4 @@
-"""What a connection sends and what it gets: messages, and what it says of itself."""
+"""The messages of a connection: those that it sends, and those that it receives."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -11,11 +11,11 @@ _LOG: Final = logging.getLogger(__name__)
 @final
 @dataclass(slots=True, eq=False)  # frozen would cost a publisher as much as all the rest
 class Message:
-    """A payload to publish with QoS 1, or what makes it when its turn has come.
+    """A payload to publish with QoS 1, or what makes it when it is sent.
 
-    *on_settled* is told whether the broker acknowledged it; False also when it gave way to others.
-    With *is_retained* the broker keeps it for later subscribers; *properties* are user properties
-    (MQTT 5.0, section 3.3.2.3.7).
+    *on_settled* is called with whether the broker acknowledged it; False also when it was dropped
+    for newer ones. With *is_retained* the broker keeps it for later subscribers; *properties* are
+    user properties (MQTT 5.0, section 3.3.2.3.7).
     """
 
     topic: str
@@ -28,8 +28,8 @@ class Message:
         """Return the payload."""
         return self.payload if isinstance(self.payload, bytes) else self.payload()
 
-    def tell(self, *, is_delivered: bool) -> None:
-        """Tell the publisher what became of this message; what that raises is logged."""
+    def report(self, *, is_delivered: bool) -> None:
+        """Call *on_settled*; what it raises is logged."""
         if self.on_settled is None:
             return
         try:
@@ -54,36 +54,36 @@ class IncomingMessage:
 
 
 class Announcement(Protocol):
-    """Speaks for one connection, for as long as that lasts.
+    """What a connection publishes of itself, from its first moment to its last.
 
     All but `end` is called in the network thread.
     """
 
     @property
     def will(self) -> Message:
-        """What the broker shall publish if the connection ends without a goodbye."""
+        """What the broker shall publish if the connection ends without `end`."""
         ...
 
     @property
-    def has_last_words(self) -> bool:
-        """Whether it has ended, and there still is something to say."""
+    def has_final_message(self) -> bool:
+        """Whether it has ended, and its final message is not yet settled."""
         ...
 
-    def came_up(self) -> None:
-        """The broker has accepted the connection; it may have forgotten all that it was told."""
+    def connected(self) -> None:
+        """The broker has accepted the connection; it may have forgotten all earlier messages."""
         ...
 
     def next_message(self) -> Message | None:
-        """Return what is to be said now; None: nothing.
+        """Return the message that is due now; None: none is.
 
-        Asked only while all that was said before is acknowledged, so that the last word is last.
+        Asked only while all earlier ones are acknowledged, so that the final one arrives last.
         """
         ...
 
     def seconds_until_due(self) -> float:
-        """Return for how long there is nothing to say, if nothing happens; 0 or less: speak now."""
+        """Return for how long no message is due, if nothing happens; 0 or less: one is due now."""
         ...
 
     def end(self) -> None:
-        """Say goodbye, and then nothing more; called from any thread."""
+        """Have a final message sent, and then none; called from any thread."""
         ...

@@ -6,6 +6,7 @@ from collections import deque
 from typing import Final, final
 
 from cl_server_shared.mqtt.messages import Message
+from cl_server_shared.process.log_limits import Doubling
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -14,24 +15,27 @@ _LOG: Final = logging.getLogger(__name__)
 class SendQueue:
     """A bounded queue for many writers and one reader.
 
-    When it is full the oldest message gives way: what a job is now matters more than what it was.
+    When it is full the oldest message is dropped: a job's present state matters more than earlier
+    ones.
     """
 
     def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
-        self._waiting: deque[Message] = deque()
+        self.capacity: Final = capacity
+        self._waiting: Final[deque[Message]] = deque()
         self._in_flight = 0
-        self._dropped = 0
-        self._lock = threading.RLock()  # a signal handler may publish while its thread is in here
+        self._displaced: Final = Doubling(_LOG)
+        self._unsent = 0
+        # A signal handler may publish while its thread is in here.
+        self._lock: Final = threading.RLock()
 
     @property
     def dropped(self) -> int:
-        """How many messages have given way or were abandoned."""
-        return self._dropped
+        """How many messages were dropped, for newer ones or by `drop_all`."""
+        return self._displaced.count + self._unsent
 
     @property
     def unacknowledged(self) -> int:
-        """How many messages wait to be taken, or were taken and not yet settled."""
+        """How many messages wait to be taken, or were taken and are not yet settled."""
         return len(self._waiting) + self._in_flight
 
     def put(self, message: Message) -> None:
@@ -40,11 +44,14 @@ class SendQueue:
         with self._lock:
             if len(self._waiting) >= self.capacity:
                 oldest = self._waiting.popleft()
-                self._dropped += 1
-                self._report_full()
+                self._displaced.add(
+                    "More than %s messages wait for the MQTT broker: the oldest are dropped, "
+                    "%s so far",
+                    self.capacity,
+                )
             self._waiting.append(message)
         if oldest is not None:
-            oldest.tell(is_delivered=False)
+            oldest.report(is_delivered=False)
 
     def take(self) -> Message | None:
         """Return the oldest message, in flight until it is settled; None if there is none."""
@@ -55,26 +62,17 @@ class SendQueue:
             return self._waiting.popleft()
 
     def settle(self, message: Message, *, is_delivered: bool) -> None:
-        """Take a message out of flight, and tell its publisher if it was delivered."""
+        """Take a message out of flight, and report to its publisher whether it was delivered."""
         with self._lock:
-            self._in_flight = max(0, self._in_flight - 1)  # 0 already if it was abandoned
-        message.tell(is_delivered=is_delivered)
+            self._in_flight = max(0, self._in_flight - 1)  # 0 already after `drop_all`
+        message.report(is_delivered=is_delivered)
 
-    def abandon(self) -> None:
-        """Drop what was not acknowledged, and say how much it was."""
+    def drop_all(self) -> None:
+        """Drop what is not acknowledged, and log how much that is."""
         with self._lock:
             lost = self.unacknowledged
             self._waiting.clear()
             self._in_flight = 0
-            self._dropped += lost
+            self._unsent += lost
         if lost:
             _LOG.warning("%s messages were not acknowledged by the MQTT broker in time", lost)
-
-    def _report_full(self) -> None:
-        # At 1, 2, 4, 8 ... lost messages: the outage of a night shall not fill the log.
-        if self._dropped & (self._dropped - 1) == 0:
-            _LOG.warning(
-                "More than %s messages wait for the MQTT broker: the oldest are dropped, %s so far",
-                self.capacity,
-                self._dropped,
-            )

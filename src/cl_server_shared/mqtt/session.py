@@ -1,4 +1,4 @@
-"""One paho client: what is in flight, and what is subscribed to."""
+"""One paho client: its messages in flight, and its subscriptions."""
 
 import logging
 import math
@@ -23,10 +23,11 @@ from cl_server_shared.mqtt.paho_client import (
 from cl_server_shared.mqtt.send_queue import SendQueue
 from cl_server_shared.mqtt.subscriptions import Subscriptions
 from cl_server_shared.mqtt.topics import is_match
+from cl_server_shared.process.log_limits import Doubling
 
 _LOG: Final = logging.getLogger(__name__)
 
-_MAX_IN_FLIGHT = 20
+_MAX_IN_FLIGHT: Final = 20
 
 
 @final
@@ -34,17 +35,17 @@ class Session:
     """Keeps a paho client busy; all of it runs in the thread that made it.
 
     At most 20 messages are in flight, fewer if the broker says so (Receive Maximum, MQTT 5.0,
-    section 3.3.4); paho keeps them and sends them again after a reconnect. All others stay in the
-    backlog, where they are bounded.
+    section 3.3.4); paho keeps them and sends them again after a reconnect. All others stay in
+    *queue*, where they are bounded.
     """
 
     def __init__(
         self,
         broker: Broker,
-        backlog: SendQueue,
+        queue: SendQueue,
         subscriptions: Subscriptions[IncomingMessage],
         announcement: Announcement | None,
-        link: OutageLog,
+        outages: OutageLog,
     ) -> None:
         self.client = new_client(broker, None if announcement is None else announcement.will)
         self.client.on_connect = self._on_connect
@@ -53,14 +54,16 @@ class Session:
         self.client.on_subscribe = self._on_subscribe
         self.client.on_message = self._on_message
         self._broker = broker
-        self._backlog = backlog
+        self._queue = queue
         self._subscriptions = subscriptions
         self._announcement = announcement
-        self._link = link
+        self._outages = outages
         self._is_secured = False
         self._was_accepted = False
         self._in_flight: dict[int, Message] = {}
-        self._refused = 0
+        self._refused_messages = Doubling(_LOG, logging.ERROR)
+        self._refused_filters = Doubling(_LOG, logging.ERROR)
+        self._unreadable = Doubling(_LOG, logging.ERROR)
         self._window = _MAX_IN_FLIGHT
         self._subscribed: dict[str, int] = {}
         self._unanswered: dict[int, str] = {}
@@ -68,7 +71,7 @@ class Session:
         self._has_subscription_ids = True
 
     def connect(self) -> None:
-        """Open the connection and ask to be let in; blocks for 5 s at most for each address.
+        """Open the connection and send CONNECT; blocks for 5 s at most for each address.
 
         Raises:
             OSError: there is no connection, or no trust in the broker's certificate.
@@ -81,7 +84,7 @@ class Session:
         self.client.connect(self._broker.host, self._broker.port, keepalive, clean_start=True)
 
     def step(self) -> None:
-        """Read what came, write what can be written, and send what waits."""
+        """Read what arrived, write what can be written, and send what waits."""
         self.client.loop_read()
         self.client.loop_write()
         self.client.loop_misc()
@@ -90,8 +93,8 @@ class Session:
             self._announce()
             self._send_waiting()
 
-    def quiet_seconds(self) -> float:
-        """Return for how long there is nothing to do unless something comes from outside."""
+    def seconds_until_due(self) -> float:
+        """Return for how long there is nothing to do unless something arrives."""
         if self._announcement is None or not self._may_announce():
             return math.inf
         return max(0.0, self._announcement.seconds_until_due())
@@ -104,18 +107,18 @@ class Session:
             left.close()
 
     def _may_announce(self) -> bool:
-        return self.client.is_connected() and self._backlog.unacknowledged == 0
+        return self.client.is_connected() and self._queue.unacknowledged == 0
 
     def _announce(self) -> None:
         if self._announcement is None or not self._may_announce():
             return
         message = self._announcement.next_message()
         if message is not None:
-            self._backlog.put(message)
+            self._queue.put(message)
 
     def _send_waiting(self) -> None:
-        while len(self._in_flight) < self._window and (message := self._backlog.take()):
-            self._follow_subscriptions()  # who subscribed before it was published shall get it
+        while len(self._in_flight) < self._window and (message := self._queue.take()):
+            self._follow_subscriptions()  # subscribers from before it was published shall get it
             info = self.client.publish(
                 message.topic,
                 message.rendered(),
@@ -163,19 +166,19 @@ class Session:
         properties: Properties | None,
     ) -> None:
         if reason.is_failure:
-            self._link.was_refused(f"it refused the connection ({reason})")
+            self._outages.refused(f"it refused the connection ({reason})")
             return
         self._was_accepted = True
-        self._link.came_up()
+        self._outages.connected()
         if self._announcement is not None:
-            self._announcement.came_up()
+            self._announcement.connected()
         self._window = min(_MAX_IN_FLIGHT, number_of(properties, "ReceiveMaximum", _MAX_IN_FLIGHT))
         self._has_subscription_ids = (
             number_of(properties, "SubscriptionIdentifierAvailable", 1) == 1
         )
         self._unanswered.clear()
         self._subscribed.clear()  # a clean session has none
-        # Paho sends again what was in flight right after this; our own subscribers shall see it.
+        # Right after this paho sends again what was in flight; our own subscribers shall get it.
         self._follow_subscriptions()
 
     def _on_disconnect(
@@ -188,7 +191,7 @@ class Session:
     ) -> None:
         early = "" if self._was_accepted else " before it was accepted"
         self._was_accepted = False
-        self._link.went_down(f"the connection ended ({reason}){early}")
+        self._outages.disconnected(f"the connection ended ({reason}){early}")
 
     def _on_publish(
         self,
@@ -202,19 +205,10 @@ class Session:
         if message is None:
             return
         if reason.is_failure:
-            self._report_refused(message, reason)
-        self._backlog.settle(message, is_delivered=not reason.is_failure)
-
-    def _report_refused(self, message: Message, reason: ReasonCode) -> None:
-        # At 1, 2, 4, 8 ... messages: a broker that refuses one may refuse all.
-        self._refused += 1
-        if self._refused & (self._refused - 1) == 0:
-            _LOG.error(
-                "The MQTT broker refused a message on %r: %s; %s so far",
-                message.topic,
-                reason,
-                self._refused,
+            self._refused_messages.add(
+                "The MQTT broker refused a message on %r: %s; %s so far", message.topic, reason
             )
+        self._queue.settle(message, is_delivered=not reason.is_failure)
 
     def _on_subscribe(
         self,
@@ -227,7 +221,9 @@ class Session:
         topic_filter = self._unanswered.pop(mid, None)
         for reason in reasons:
             if reason.is_failure:
-                _LOG.error("The MQTT broker refused to subscribe %r: %s", topic_filter, reason)
+                self._refused_filters.add(
+                    "The MQTT broker refused to subscribe %r: %s; %s so far", topic_filter, reason
+                )
 
     def _on_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
         try:
@@ -235,9 +231,9 @@ class Session:
         except UnicodeDecodeError:
             # A broker should not pass it on (MQTT 5.0, section 1.5.4); were it retained, we would
             # fail at every attempt.
-            _LOG.error("Passed over, its topic is no UTF-8: %r", message)  # no fault of ours
+            self._unreadable.add("Ignored, its topic is no UTF-8: %r; %s so far", message)
             return
-        delivery = IncomingMessage(
+        incoming = IncomingMessage(
             topic, bytes(message.payload), message.retain, read_user_properties(message)
         )
-        self._subscriptions.deliver(delivery, self._filters_of(message))
+        self._subscriptions.deliver(incoming, self._filters_of(message))

@@ -1,4 +1,4 @@
-"""Who listens in this process, and to what."""
+"""The callbacks of one process, each with the topic filter that it is subscribed to."""
 
 import logging
 from collections.abc import Callable, Collection
@@ -12,7 +12,7 @@ _LOG: Final = logging.getLogger(__name__)
 
 @final
 class CallbackSubscription[T](Subscription):
-    """One callback and the topic filter it listens on, until it is closed."""
+    """One callback and its topic filter, until it is closed."""
 
     def __init__(
         self,
@@ -23,11 +23,11 @@ class CallbackSubscription[T](Subscription):
         self.topic_filter = topic_filter
         self._callback = callback
         self._forget = forget
-        self._closed = False
+        self._is_closed = False
 
     def deliver(self, message: T) -> None:
         """Call the callback unless closed; what it raises is logged."""
-        if self._closed:
+        if self._is_closed:
             return
         try:
             self._callback(message)
@@ -41,7 +41,7 @@ class CallbackSubscription[T](Subscription):
 
     @override
     def close(self) -> None:
-        self._closed = True
+        self._is_closed = True
         self._forget(self)
 
     @override
@@ -78,11 +78,11 @@ class Subscriptions[T]:
         return subscription
 
     def filters(self) -> frozenset[str]:
-        """Return every filter that at least one subscription listens on."""
+        """Return the filters of all subscriptions."""
         return frozenset(subscription.topic_filter for subscription in tuple(self._running))
 
     def deliver(self, message: T, filters: Collection[str]) -> None:
-        """Call each callback that listens on one of *filters*, in the order they subscribed."""
+        """Call each callback whose filter is one of *filters*, in the order they subscribed."""
         for subscription in tuple(self._running):
             if subscription.topic_filter in filters:
                 subscription.deliver(message)

@@ -45,13 +45,13 @@ def topic_level(value: str) -> str:
     return value
 
 
-def is_match(listened: str, published: str) -> bool:
-    """Tell whether the filter *listened* takes in the topic name *published*.
+def is_match(subscribed: str, published: str) -> bool:
+    """Tell whether the filter *subscribed* matches the topic name *published*.
 
     `+` stands for one level, a final `#` for its parent and all levels below; neither matches a
     first level that starts with `$` (MQTT 5.0, section 4.7.2).
     """
-    wanted, levels = listened.split("/"), published.split("/")
+    wanted, levels = subscribed.split("/"), published.split("/")
     if published.startswith("$") and wanted[0] in {"+", "#"}:
         return False
     if wanted[-1] == "#":

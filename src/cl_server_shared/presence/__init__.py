@@ -1,1 +1,1 @@
-"""Which workers there are: what they tell of themselves, and who listens."""
+"""Which workers are there: each announces itself, and services keep a registry."""

@@ -1,4 +1,4 @@
-"""What `BROADCAST_TYPE` chooses: a broadcaster, and how workers and services meet.
+"""The presence and the registry of workers that `BROADCAST_TYPE` chooses.
 
 What MQTT needs is imported only where it is chosen, so that a service without a broker does not
 import a client for one.
@@ -8,7 +8,7 @@ from typing import Final
 
 from cl_server_shared.config import FolderlessSettings
 from cl_server_shared.models import WorkerStatus
-from cl_server_shared.mqtt.broker import broker_of
+from cl_server_shared.mqtt.settings import broker_of
 from cl_server_shared.presence.memory import MemoryPresence, MemoryWorkerRegistry
 from cl_server_shared.presence.none import NonePresence, NoneWorkerRegistry
 from cl_server_shared.process.clock import Clock
@@ -23,7 +23,7 @@ def choose_presence(
     clock: Clock,
     memory_workers: MemoryWorkerRegistry,
 ) -> Presence:
-    """Return a new presence of the worker that *status* describes; it is told of at once.
+    """Return a new presence of the worker that *status* describes; it is announced at once.
 
     Raises:
         ConfigError: a setting of the broker cannot be used.
@@ -34,7 +34,7 @@ def choose_presence(
         case "memory":
             return MemoryPresence(memory_workers, status, clock)
         case "mqtt":
-            from cl_server_shared.presence.presence import MqttPresence  # noqa: PLC0415  # likewise
+            from cl_server_shared.presence.presence import MqttPresence  # noqa: PLC0415  # see above
 
             return MqttPresence(
                 broker_of(settings),
@@ -48,7 +48,7 @@ def choose_presence(
 def choose_registry(
     settings: FolderlessSettings, clock: Clock, memory_workers: MemoryWorkerRegistry
 ) -> WorkerRegistry:
-    """Return a registry of the workers that are told of; it listens at once.
+    """Return a registry of the workers that are announced; it subscribes at once.
 
     Raises:
         ConfigError: a setting of the broker cannot be used.
@@ -59,7 +59,7 @@ def choose_registry(
         case "memory":
             return memory_workers
         case "mqtt":
-            from cl_server_shared.presence.registry import MqttWorkerRegistry  # noqa: PLC0415
+            from cl_server_shared.presence.registry import MqttWorkerRegistry  # noqa: PLC0415  # see above
 
             return MqttWorkerRegistry(
                 broker_of(settings),

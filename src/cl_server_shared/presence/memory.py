@@ -1,6 +1,5 @@
 """Workers that are known inside one process; also the test double."""
 
-from dataclasses import replace
 from typing import final, override
 
 from cl_server_shared.models import WorkerStatus
@@ -22,7 +21,7 @@ class MemoryWorkerRegistry(WorkerRegistry):
         self._is_closed = False
 
     def put(self, status: WorkerStatus) -> None:
-        """Take in what a worker tells."""
+        """Take in what a worker announces."""
         self._by_session[status.session] = status
 
     def remove(self, session: str) -> None:
@@ -48,7 +47,7 @@ class MemoryWorkerRegistry(WorkerRegistry):
 
 @final
 class MemoryPresence(Presence):
-    """Tells a registry of this process that a worker is there."""
+    """Announces a worker to a registry of this process."""
 
     def __init__(self, registry: MemoryWorkerRegistry, status: WorkerStatus, clock: Clock) -> None:
         self._registry = registry
@@ -62,7 +61,9 @@ class MemoryPresence(Presence):
         require_range("idle count", count, 0)
         if not self._is_closed:
             now_ms = self._clock.now_ms()
-            self._registry.put(replace(self._status, idle_count=count, timestamp=now_ms))
+            self._registry.put(
+                self._status.model_copy(update={"idle_count": count, "timestamp": now_ms})
+            )
 
     @override
     def close(self) -> None:

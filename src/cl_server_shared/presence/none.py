@@ -1,4 +1,4 @@
-"""The broadcaster and the workers of a process that tells nobody."""
+"""Presence and registry of a process that announces nothing."""
 
 from typing import final, override
 
@@ -9,7 +9,7 @@ from cl_server_shared.protocols.presence import Presence, WorkerRegistry
 
 @final
 class NonePresence(Presence):
-    """Tells nobody that a worker is there."""
+    """Announces nothing."""
 
     @override
     def set_idle(self, count: int) -> None:

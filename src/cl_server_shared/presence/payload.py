@@ -1,4 +1,4 @@
-"""What a worker tells of itself on its own topic, as JSON text, and back."""
+"""What a worker announces on its own topic, as JSON text, and back."""
 
 import json
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from cl_server_shared.mqtt.messages import IncomingMessage
 from cl_server_shared.mqtt.topics import text_fault, topic_level, topic_name
 
 SESSION: Final = "session"
-"""Name of the user property that tells whose goodbye an empty message is."""
+"""Name of the user property that says which session an empty message clears."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class Gone:
-    """A worker said goodbye, or the broker did for it; *session* is None if that was not told."""
+class Cleared:
+    """The worker has ended: an empty message; *session* is None if that was not sent along."""
 
     session: str | None
 
@@ -28,12 +28,12 @@ class Gone:
 @final
 @dataclass(frozen=True, slots=True)
 class NotAWorker:
-    """A message that tells of no worker, and why."""
+    """A message that is no worker's, and why."""
 
     reason: str
 
 
-type Heard = WorkerStatus | Gone | NotAWorker
+type PresenceMessage = WorkerStatus | Cleared | NotAWorker
 
 
 def _or_empty(value: object) -> object:
@@ -50,7 +50,7 @@ class WorkerPresence(BaseModel):
     if not TYPE_CHECKING:  # pydantic declares this name as a mutable class variable
         model_config = ConfigDict(strict=True, extra="ignore")
 
-    # Of the two ids older workers send only one; they know no sessions.
+    # Of the two ids older workers send only one; they have no sessions.
     id: _Id = Field(default="", description="The same as worker_id.")
     worker_id: _Id = Field(default="", description="Which worker.")
     capabilities: list[str] = Field(description="The task types that it works on.")
@@ -108,16 +108,16 @@ def encode_status(status: WorkerStatus) -> bytes:
     return json.dumps(fields, separators=(",", ":")).encode("ascii")
 
 
-def read_status(delivery: IncomingMessage) -> Heard:
-    """Read what a worker's topic told; whatever the bytes are, never an error."""
-    if not delivery.payload:
-        return Gone(delivery.properties.get(SESSION))
+def read_presence(message: IncomingMessage) -> PresenceMessage:
+    """Read a message on a worker's topic; whatever the bytes are, never an error."""
+    if not message.payload:
+        return Cleared(message.properties.get(SESSION))
     try:
-        read = WorkerPresence.model_validate_json(delivery.payload)
+        read = WorkerPresence.model_validate_json(message.payload)
     except ValidationError as error:
         return NotAWorker(reasons(error, "payload"))
     named = {read.id, read.worker_id} - {""}
-    worker_id = worker_id_of(delivery.topic)
+    worker_id = worker_id_of(message.topic)
     if named != {worker_id}:
         return NotAWorker(f"its ids are {sorted(named)}, its topic is {worker_id!r}'s")
     return WorkerStatus(

@@ -1,5 +1,6 @@
 """One daemon thread for a part that has something to do from time to time."""
 
+import atexit
 import logging
 import threading
 import time
@@ -24,8 +25,8 @@ class BackgroundThread:
     that is logged once a minute, and the next `wake` tries again; nothing is raised. What *step*
     raises is logged, and it is called again a second later.
 
-    `wake` and `stop` may be called from any thread, from a signal handler that interrupts either,
-    and by the garbage collector.
+    `wake`, `stop` and `close` may be called from any thread, from a signal handler that interrupts
+    one of them, and by the garbage collector.
 
     Args:
         name: of the thread.
@@ -33,6 +34,7 @@ class BackgroundThread:
             although nobody wakes it; None: not until then.
         linger_seconds: how long (0 or more) the thread then waits to be woken before it ends.
         at_end: called in the thread when it ends.
+        at_exit: called at a clean exit of the interpreter, if the thread ever started.
     """
 
     def __init__(
@@ -42,11 +44,14 @@ class BackgroundThread:
         *,
         linger_seconds: float = 0.0,
         at_end: Callable[[], object] | None = None,
+        at_exit: Callable[[], object] | None = None,
     ) -> None:
         self._name: Final = name
         self._step: Final = step
         self._linger_seconds: Final = linger_seconds
         self._at_end: Final = at_end
+        self._at_exit: Final = at_exit
+        self._is_closed = False
         self._refused: Final = EachMinute(_LOG)
         self._failed: Final = EachMinute(_LOG)
         self.after_fork()
@@ -56,6 +61,7 @@ class BackgroundThread:
         """Begin without a thread: a parent's stayed with it."""
         self._lock = threading.RLock()
         self._run: _Run | None = None
+        self._latest: threading.Thread | None = None
 
     @property
     def is_running(self) -> bool:
@@ -75,7 +81,7 @@ class BackgroundThread:
             return True  # it clears that before it looks
         with self._lock:
             if self._run is None:
-                return self._start()
+                return not self._is_closed and self._start()
             self._run.wake()
         return True
 
@@ -90,22 +96,44 @@ class BackgroundThread:
         """
         with self._lock:
             run, self._run = self._run, None
-            if run is None:
-                return True
-            run.is_stopped = True
-            run.wake()
-        if run.thread is not threading.current_thread():
-            run.thread.join(within_seconds)
-        return not run.thread.is_alive()
+            if run is not None:
+                run.is_stopped = True
+                run.wake()
+        return self.join(within_seconds)
+
+    def join(self, within_seconds: float) -> bool:
+        """Wait, at most so many seconds (0 or more), until the thread has ended by itself.
+
+        Returns:
+            Whether it has; False too in that thread itself.
+        """
+        thread = self._latest
+        if thread is None:
+            return True
+        if thread is not threading.current_thread():
+            thread.join(within_seconds)
+        return not thread.is_alive()
+
+    def close(self, within_seconds: float = 0.0) -> bool:
+        """End the thread as `stop` does, for good: a later `wake` starts none."""
+        self._is_closed = True
+        if self._at_exit is not None:
+            atexit.unregister(self._at_exit)
+        return self.stop(within_seconds)
 
     def _start(self) -> bool:
         run = _Run(self._name, self._loop)
+        self._run = run  # first: a signal handler that interrupts the start shall make no other
         try:
             run.thread.start()
         except RuntimeError as error:
+            self._run = None
             self._refused.warn("the thread %r cannot start, trying again: %s", self._name, error)
             return False
-        self._run = run
+        self._latest = run.thread
+        if self._at_exit is not None:
+            atexit.unregister(self._at_exit)  # once, however often it starts
+            atexit.register(self._at_exit)
         return True
 
     def _loop(self, run: "_Run") -> None:
@@ -116,8 +144,7 @@ class BackgroundThread:
                 if pause is None and is_over and self._end(run):
                     return
         finally:
-            if self._at_end is not None:
-                self._at_end()
+            self._leave(run)
 
     def _take_step(self, run: "_Run") -> float | None:
         run.is_woken = False  # first: what comes from here on is for another step
@@ -136,6 +163,16 @@ class BackgroundThread:
             if self._run is run:
                 self._run = None
             return True
+
+    def _leave(self, run: "_Run") -> None:
+        try:
+            if self._at_end is not None:
+                self._at_end()
+        finally:
+            with self._lock:
+                # Still there: the step ended the thread, by SystemExit say.
+                if self._run is run and not self._end(run):
+                    self._start()
 
 
 @final

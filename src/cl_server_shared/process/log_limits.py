@@ -59,28 +59,37 @@ class Doubling:
 
 @final
 class Outage:
-    """Logs that something fails once, and once that it works again.
+    """Logs that something fails once, as a warning, and once that it works again.
 
     Args:
         logger: where.
-        failing: what to say of a failure; `%s` stands for the error.
-        working: what to say when it is over.
+        failing: what to say of a failure; its `%s` stand for what `begin` is given.
+        working: what to say when it is over; its `%s` stand for what `end` is given.
+        working_level: how important the end is.
     """
 
-    def __init__(self, logger: logging.Logger, failing: str, working: str) -> None:
+    def __init__(
+        self,
+        logger: logging.Logger,
+        failing: str,
+        working: str,
+        *,
+        working_level: int = logging.INFO,
+    ) -> None:
         self._logger: Final = logger
         self._failing: Final = failing
         self._working: Final = working
+        self._working_level: Final = working_level
         self.is_on = False
 
-    def begin(self, error: object) -> None:
+    def begin(self, *args: object) -> None:
         """Take note of a failure."""
         if not self.is_on:
             self.is_on = True
-            self._logger.warning(self._failing, error)
+            self._logger.warning(self._failing, *args)
 
-    def end(self) -> None:
+    def end(self, *args: object) -> None:
         """Take note that it worked."""
         if self.is_on:
             self.is_on = False
-            self._logger.info(self._working)
+            self._logger.log(self._working_level, self._working, *args)

@@ -1,4 +1,4 @@
-"""The ports: what each part of the house may be replaced by.
+"""The ports of events: what a broadcaster may be replaced by.
 
 An implementation inherits its port explicitly, so that the type checker proves it complete.
 """
@@ -27,7 +27,7 @@ class Subscription(Protocol):
 
 
 class Broadcaster(Protocol):
-    """Tells the world what was committed."""
+    """Announces what was committed."""
 
     def publish(self, event: JobEvent) -> None:
         """Hand an event over; returns at once and never fails because of a broker."""
@@ -40,7 +40,7 @@ class Broadcaster(Protocol):
 
         Args:
             callback: gets one event at a time; what it raises is logged, and the next event comes.
-            topic: where to listen instead of the broadcaster's own topic, an MQTT topic filter.
+            topic: the MQTT topic filter to subscribe to instead of the broadcaster's own topic.
 
         Raises:
             ConfigError: *topic* is no topic filter.
@@ -60,7 +60,7 @@ class ConfirmingBroadcaster(Broadcaster, Protocol):
     def publish_confirmed(self, event: JobEvent, on_settled: Callable[[bool], object]) -> None:
         """Hand an event over like `publish`, and call *on_settled* at most once, from any thread.
 
-        Its argument: whether the broker has acknowledged the event. False: it was refused, or gave
-        way to newer ones. A broadcaster that is closed meanwhile does not call.
+        Its argument: whether the broker has acknowledged the event. False: it was refused, or
+        dropped for newer ones. A broadcaster that is closed meanwhile does not call.
         """
         ...

@@ -1,10 +1,9 @@
-"""The ports: what each part of the house may be replaced by.
-
-An implementation inherits its port explicitly, so that the type checker proves it complete.
-"""
+"""The repository's port: what keeps jobs, and what it takes in."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Protocol, override
+
+from sqlalchemy.orm import Session
 
 from cl_server_shared.models import (
     Attempt,
@@ -12,7 +11,7 @@ from cl_server_shared.models import (
     JobPage,
     JobRecord,
 )
-from cl_server_shared.protocols.waiting import JobSnapshot, Watch
+from cl_server_shared.models.outcome import Outcome
 
 
 class JobRecordLike(Protocol):
@@ -48,74 +47,181 @@ class JobRecordUpdateLike(Protocol):
 
 
 class JobRepository(Protocol):
-    """Keeps jobs; every call is one committed change or none."""
+    """The five verbs of the original library; every call is one committed change or none.
+
+    Every method raises InvalidJobError for an argument that cannot be stored or is of another kind
+    than wanted, and DatabaseError when the database fails; repeating the same call is then safe.
+    """
 
     def add_job(
         self, job: JobRecordLike, created_by: str | None = None, priority: int | None = None
     ) -> bool:
         """Store a new job; False: that job_id exists and nothing was changed.
 
-        Raises:
-            InvalidJobError: the record or *priority* (a signed 64-bit integer) cannot be stored.
+        Args:
+            job: the job; with status `queued` it waits to be claimed.
+            created_by: whose job it is.
+            priority: a signed 64-bit integer, 0 by default; the highest is served first.
         """
         ...
 
     def get_job(self, job_id: str) -> JobRecord | None:
-        """Return the job, or None if there is none of that id."""
+        """Return the job, or None if there is none of that id.
+
+        A row that other code wrote and no record can hold comes back with status `error`, empty
+        params and the reason as its message; the row itself stays as it is.
+        """
         ...
 
     def update_job(self, job_id: str, updates: JobRecordUpdateLike) -> bool:
         """Change a live job; True if the job now is as asked for.
 
+        False: there is no such job, it is final, its progress is further, or this repository's
+        claim on it was lost; nothing was changed. `JobManagement.apply_update` tells which.
+        Progress beyond `PROGRESS_MAX_PER_SECOND` is merged and stored within a second.
+
         Raises:
-            InvalidJobError: the update cannot be stored.
+            JobLost: progress was reported under a claim that was lost.
+            JobCancelled: progress was reported on a job that was cancelled.
         """
         ...
 
     def fetch_next_job(self, task_types: Sequence[str]) -> JobRecord | None:
-        """Claim the next waiting job of these types: highest priority first, then oldest first."""
+        """Claim the next waiting job of these types: highest priority first, then oldest first.
+
+        Jobs whose worker stopped renewing its lease are taken over by the same call. None: no job
+        of these types can be claimed now; so too where *task_types* is empty.
+        """
         ...
 
     def delete_job(self, job_id: str) -> bool:
-        """Remove the row; False if there is none of that id."""
+        """Remove the row; False if there is none of that id. Its files stay."""
         ...
 
 
 class JobManagement(JobRepository, Protocol):
-    """A repository with all that stores, workers and operators need beside the five verbs."""
+    """A repository with all that stores, workers and operators need; errors as `JobRepository`.
+
+    Times are milliseconds since the epoch (UTC), *limit* is 1 or more.
+    """
+
+    @override
+    def add_job(
+        self,
+        job: JobRecordLike,
+        created_by: str | None = None,
+        priority: int | None = None,
+        *,
+        max_retries: int | None = None,
+        session: Session | None = None,
+    ) -> bool:
+        """Store a new job; False: that job_id exists and nothing was changed.
+
+        Args:
+            job: the job; with status `queued` it waits to be claimed.
+            created_by: whose job it is.
+            priority: a signed 64-bit integer, 0 by default; the highest is served first.
+            max_retries: tries after the first, 0 or more; `JOB_MAX_RETRIES` by default.
+            session: a session of the same database: the job exists, and is announced, exactly if
+                its transaction commits. Without it the job is committed at once.
+        """
+        ...
 
     def add_jobs(self, jobs: Sequence[JobRecordLike], created_by: str | None = None) -> list[bool]:
-        """Store new jobs in one transaction; tells for each whether its job_id was new."""
+        """Store new jobs in one transaction; tells for each whether its job_id was new.
+
+        Args:
+            jobs: records.
+            created_by: whose jobs they are.
+
+        Raises:
+            InvalidJobError: names the position of the first that cannot be stored; nothing was.
+        """
+        ...
+
+    def apply_update(self, job_id: str, updates: JobRecordUpdateLike) -> Outcome:
+        """Change a live job as `update_job` does, and tell what became of it."""
+        ...
+
+    def fail_job(
+        self,
+        job_id: str,
+        message: str,
+        *,
+        is_permanent: bool = False,
+        retry_after_seconds: float | None = None,
+    ) -> bool:
+        """Report that a job failed; True if that was stored.
+
+        Of a job that this repository claimed it counts as a try: it is tried again after a backoff
+        while tries are left, else it ends as `error`. Of any other job it is the end.
+
+        Args:
+            job_id: which job.
+            message: why, for people to read.
+            is_permanent: no other try would help: the job ends as `error` now.
+            retry_after_seconds: the delay of the next try, 0 or more, instead of the backoff.
+        """
         ...
 
     def fetch_next_jobs(self, task_types: Sequence[str], limit: int) -> list[JobRecord]:
-        """Claim up to *limit* (1 or more) jobs in one transaction, in the order of the line."""
+        """Claim up to *limit* jobs in one transaction, in claim order; see `fetch_next_job`."""
         ...
 
     def finish_jobs(self, updates: Mapping[str, JobRecordUpdateLike]) -> dict[str, bool]:
-        """Apply updates by job id in one transaction; tells for each what `update_job` would."""
+        """Apply updates by job id in one transaction; tells for each what `update_job` would.
+
+        Raises:
+            InvalidJobError: names the position of the first update that cannot be stored; nothing
+                was.
+        """
         ...
 
     def cancel_job(self, job_id: str, reason: str) -> bool:
-        """End a job as `error` with *reason*; False if it is final or there is none of that id."""
+        """End a job as `error` with *reason*; False if it is final or there is none of that id.
+
+        A waiting job ends at once; a claimed one when its worker next reports progress, which
+        raises JobCancelled: at once, or within a second where reports are being merged. A
+        cancelled job is not tried again.
+        """
         ...
 
     def release_job(self, job_id: str) -> bool:
-        """Put a running job back into the line, without counting a try."""
+        """Let a running job wait again, without counting a try; False if it is not running.
+
+        For a worker that shuts down, or an operator: whoever works on it loses its claim. A worker
+        whose claim was lost changes nothing, and gets False.
+        """
         ...
 
     def retry_job(self, job_id: str) -> bool:
-        """Put a job that ended, or waits for its next try, into the line with all its tries."""
+        """Let a job that ended, or waits for its time, run now, with all its tries.
+
+        False: it is running, or there is none of that id.
+        """
         ...
 
     def recover_expired(self) -> int:
-        """Recover jobs whose lease has ended; returns how many."""
+        """Let jobs whose lease has ended wait again, or end those whose tries are used up.
+
+        `fetch_next_job` does so by itself; this is for a process that never claims. Returns how
+        many jobs changed.
+        """
         ...
 
     def find_jobs(
         self, jobs: JobFilter | None = None, *, limit: int = 100, after: str | None = None
     ) -> JobPage:
-        """Find jobs, the newest first, a page of *limit* (1 or more) at a time."""
+        """Find jobs, a page at a time.
+
+        Args:
+            jobs: which jobs, and in which order; all, the newest first, by default.
+            limit: how many at most.
+            after: the `next` of the page before; None for the first page.
+
+        Raises:
+            InvalidJobError: *after* is no token of this filter.
+        """
         ...
 
     def count_jobs(self) -> dict[str, dict[str, int]]:
@@ -123,47 +229,62 @@ class JobManagement(JobRepository, Protocol):
         ...
 
     def attempts(self, job_id: str) -> tuple[Attempt, ...]:
-        """Return the tries at a job that failed, oldest first; none for an unknown job."""
+        """Return the tries at a job that failed, oldest first, at most 100; none for unknown jobs.
+
+        The try that succeeded is the job itself: `started_at`, `completed_at`, `retry_count`.
+        """
         ...
 
     def purge_finished(
         self, before_ms: int, limit: int, remove_files: Callable[[str], object]
     ) -> list[str]:
-        """Remove up to *limit* jobs that ended before a time (ms), with their files."""
+        """Remove jobs that ended before a time, each row together with its files.
+
+        The row is locked, found to be finished still, and gone for good only when its files are: a
+        job that was retried meanwhile keeps both. Returns the ids of the jobs removed.
+
+        Args:
+            before_ms: the time (ms).
+            limit: how many jobs at most; the oldest first.
+            remove_files: removes a job's files, such as `storage.remove`; what it raises leaves
+                that job's row and ends the purge.
+        """
         ...
 
     def wait_for_job(self, job_id: str, timeout_seconds: float | None) -> JobRecord | None:
-        """Wait until a job is final; None: there is none of that id, or no longer.
+        """Wait until a job is `completed` or `error`, and return it.
+
+        None: there is no job of that id, or it was removed meanwhile. A database that fails during
+        the wait does not end it; closing the database does.
+
+        Args:
+            job_id: which job.
+            timeout_seconds: how long, 0 or more: 0 reads once, None waits for ever.
 
         Raises:
-            TimeoutError: it was not final in time.
+            TimeoutError: the job was not final in time.
         """
         ...
 
     def watch_job(self, job_id: str, timeout_seconds: float | None = None) -> Iterator[JobRecord]:
-        """Yield a job as it is and at each change that is seen, until it is final or removed.
+        """Yield the job as it is now, then at each change, until it is final or removed.
+
+        What changes faster than it is read is merged: each record is the latest. An unknown job
+        yields nothing. *timeout_seconds* counts for the whole, from this call.
 
         Raises:
-            TimeoutError: it was not final in time.
+            TimeoutError: the job was not final in time.
         """
         ...
 
     def wait_for_work(self, task_types: Sequence[str], timeout_seconds: float | None) -> bool:
-        """Wait until a job of these types can be claimed; False: none came in time."""
-        ...
+        """Wait until a job of these types can be claimed; False: none came in time.
 
-    def look_out_for_job(
-        self, job_id: str, wake: Callable[[], object], *, only_final: bool
-    ) -> Watch[JobSnapshot]:
-        """Look out for a job: what the waits are made of, on threads and on event loops.
+        True promises nothing: another worker may be faster. Delayed jobs and jobs of lost workers
+        become claimable when they are due, as by `fetch_next_job`.
 
-        *wake* is called from any thread, and returns at once. With *only_final*, what changes
-        before the job's end is nothing to tell.
+        Args:
+            task_types: of which types; with none of them nothing ever comes.
+            timeout_seconds: how long, 0 or more: 0 reads once, None waits for ever.
         """
-        ...
-
-    def look_out_for_work(
-        self, task_types: Sequence[str], wake: Callable[[], object]
-    ) -> Watch[Literal[True]]:
-        """Look out for jobs of these types that can be claimed; see `look_out_for_job`."""
         ...

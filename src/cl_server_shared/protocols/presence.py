@@ -1,4 +1,4 @@
-"""The ports: what each part of the house may be replaced by.
+"""The ports of presence: what announces workers, and what knows them, may be replaced by.
 
 An implementation inherits its port explicitly, so that the type checker proves it complete.
 """
@@ -10,10 +10,10 @@ from cl_server_shared.models import WorkerStatus
 
 
 class Presence(Protocol):
-    """Tells services that a worker is there, until it is closed or its process ends."""
+    """Announces that a worker is there, until it is closed or its process ends."""
 
     def set_idle(self, count: int) -> None:
-        """Tell how many jobs (0 or more) the worker could take now; returns at once.
+        """Announce how many jobs (0 or more) the worker could take now; returns at once.
 
         After `close`, and in a forked child, it has no effect.
 
@@ -23,7 +23,7 @@ class Presence(Protocol):
         ...
 
     def close(self) -> None:
-        """Tell that the worker is gone; takes 1 s at the most, and is harmless when repeated."""
+        """Announce that the worker is gone; takes 1 s at most, and is harmless when repeated."""
         ...
 
     def __enter__(self) -> Self:
@@ -39,7 +39,7 @@ class Presence(Protocol):
 
 
 class WorkerRegistry(Protocol):
-    """Knows which workers there are, as far as they have been heard of until now."""
+    """Knows which workers there are, as far as they were announced until now."""
 
     def workers(self) -> tuple[WorkerStatus, ...]:
         """Return the workers that are there, ordered by their ids."""
@@ -50,5 +50,5 @@ class WorkerRegistry(Protocol):
         ...
 
     def close(self) -> None:
-        """Stop listening; harmless when repeated. From then on no worker is known."""
+        """End the subscription; harmless when repeated. From then on no worker is known."""
         ...

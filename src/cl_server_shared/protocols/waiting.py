@@ -1,16 +1,17 @@
-"""What somebody who waits for a job sees of it."""
+"""What waits are made of, in threads and on event loops; internal to the library."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol, runtime_checkable
 
-from cl_server_shared.models.job import JobRecord
+from cl_server_shared.models import JobRecord
 
 
 @dataclass(frozen=True, slots=True)
 class JobSnapshot:
-    """A job at one look; *record* is None where it never was, or was removed.
+    """A job as one poll found it; *record* is None where it never was, or was removed.
 
-    After the last sight there is nothing to wait for: the job is final, or not there.
+    After the last snapshot there is nothing to wait for: the job is final, or not there.
     """
 
     record: JobRecord | None
@@ -18,19 +19,45 @@ class JobSnapshot:
 
 
 class Watch[T](Protocol):
-    """Looks for one thing in the database, again and again; for one owner at a time."""
+    """Polls for one thing, again and again; for one owner at a time."""
 
-    def look(self) -> T | None:
-        """Read the database; None: nothing to tell, look again once woken, or after a pause.
+    def poll(self) -> T | None:
+        """Read what is watched; None: no news, poll again once woken, or after a pause.
 
-        After the first look, a failure of the database is logged and counts as nothing to tell.
+        After the first poll, a failure of the database is logged and counts as no news.
         """
         ...
 
     def pause_seconds(self) -> float:
-        """Return after how many seconds to look although nobody woke the owner."""
+        """Return after how many seconds to poll although nobody woke the owner."""
         ...
 
     def close(self) -> None:
         """Wake nobody any more; harmless when repeated, and not needed where it is dropped."""
+        ...
+
+
+class WatchSource(Protocol):
+    """Makes the watches of a repository; *wake* is called from any thread, and returns at once."""
+
+    def watch_job(
+        self, job_id: str, wake: Callable[[], object], *, only_final: bool
+    ) -> Watch[JobSnapshot]:
+        """Watch one job; with *only_final*, what changes before its end is no news."""
+        ...
+
+    def watch_work(
+        self, task_types: Sequence[str], wake: Callable[[], object]
+    ) -> Watch[Literal[True]]:
+        """Watch for jobs of these types that can be claimed."""
+        ...
+
+
+@runtime_checkable
+class HasWatches(Protocol):
+    """A repository whose watches are woken by changes of its database."""
+
+    @property
+    def watches(self) -> WatchSource:
+        """What makes the watches."""
         ...

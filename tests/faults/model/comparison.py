@@ -61,7 +61,8 @@ def all_found(jobs: SqlJobRepository, wanted: JobFilter) -> list[JobRecord]:
     while page.next is not None:
         page = jobs.find_jobs(wanted, limit=2, after=page.next)
         found += page.jobs
-    return found
+    fields = set(JobRecord.model_fields)
+    return [JobRecord.model_validate(each.model_dump(include=fields)) for each in found]
 
 
 def shown(record: JobRecord) -> JobRecord:

@@ -31,7 +31,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.sql.functions import Function
 
 from cl_server_shared.database import JOBS, PROCESSING, QUEUED, Statement
-from cl_server_shared.jobs.rows import JobRow
+from cl_server_shared.jobs.rows import ROW_COLUMNS
 from cl_server_shared.jobs.sql.columns import (
     LIMIT,
     NOW,
@@ -55,9 +55,9 @@ def _claim(dialect: str) -> ClauseElement:
 
 def _claim_of_type(dialect: str) -> ClauseElement:
     """Claim the first waiting job of one type: most workers know one, and nothing is compared."""
-    first = _in_line(parameter("task_type", dialect)).limit(ONE)
+    first = _waiting_in_order(parameter("task_type", dialect)).limit(ONE)
     if dialect == "postgresql":
-        first = _taken(first)
+        first = _locked(first)
     return _claimed(dialect, JOBS.c.id == first.scalar_subquery())
 
 
@@ -76,8 +76,8 @@ def _claim_each(dialect: str) -> ClauseElement:
 
 
 def _claim_each_of_type(_dialect: str) -> ClauseElement:
-    """Claim on PostgreSQL the first waiting jobs of one type: no other line is compared."""
-    first = _taken(_in_line(parameter("task_type", "postgresql")).limit(LIMIT))
+    """Claim on PostgreSQL the first waiting jobs of one type: nothing is compared."""
+    first = _locked(_waiting_in_order(parameter("task_type", "postgresql")).limit(LIMIT))
     return _claimed("postgresql", _is_one_of(first))
 
 
@@ -99,7 +99,7 @@ def _claimed(dialect: str, which: ColumnElement[bool]) -> ClauseElement:
         "event_seq": JOBS.c.event_seq + ONE,
         "unannounced_at": still_unannounced(dialect),
     }
-    return returning(update(JOBS).where(which).values(claimed), JobRow._fields)
+    return returning(update(JOBS).where(which).values(claimed), ROW_COLUMNS)
 
 
 def _waiting_of_type(_dialect: str) -> ClauseElement:
@@ -129,7 +129,7 @@ def _first_waiting_sqlite() -> ScalarSelect[int]:
     return first.order_by(*claim_order(jobs)).limit(ONE).offset(ZERO).scalar_subquery()
 
 
-def _types_in_line(types: FromClause) -> Select[str]:
+def _types_by_first_waiting(types: FromClause) -> Select[str]:
     """Order the wanted types by the jobs at their heads."""
     heads = _head(types).lateral("heads")
     of_types: Select[str] = select(types.c.value).join_from(types, heads, true())
@@ -143,24 +143,24 @@ def _first_waiting_postgresql() -> ScalarSelect[int]:
     second worker would skip jobs that the first does not take, and answer "none" while they wait.
     """
     types = json_texts("postgresql", "task_types")
-    first_type = _types_in_line(types).limit(ONE).offset(ZERO).scalar_subquery()
-    return _taken(_in_line(first_type).limit(ONE)).scalar_subquery()
+    first_type = _types_by_first_waiting(types).limit(ONE).offset(ZERO).scalar_subquery()
+    return _locked(_waiting_in_order(first_type).limit(ONE)).scalar_subquery()
 
 
-def _in_line(task_type: ColumnElement[object] | ScalarSelect[str]) -> Select[int]:
+def _waiting_in_order(task_type: ColumnElement[object] | ScalarSelect[str]) -> Select[int]:
     """Find the waiting jobs of one type, in their order."""
     jobs = JOBS.alias("waiting")
     of_type: Select[int] = select(jobs.c.id).where(is_waiting(jobs), jobs.c.task_type == task_type)
     return of_type.order_by(*claim_order(jobs)).offset(ZERO)
 
 
-def _taken(jobs: Select[int]) -> Select[int]:
+def _locked(jobs: Select[int]) -> Select[int]:
     """Lock what nobody else is changing; rows of services that refer to a job do not hide it."""
     return jobs.with_for_update(skip_locked=True, key_share=True)
 
 
 def _waiting_types(dialect: str) -> ClauseElement:
-    return _types_in_line(json_texts(dialect, "task_types"))
+    return _types_by_first_waiting(json_texts(dialect, "task_types"))
 
 
 def _work(dialect: str) -> ClauseElement:

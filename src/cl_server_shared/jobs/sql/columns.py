@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.functions import Function
 
 from cl_server_shared.database import JOBS, QUEUED
-from cl_server_shared.jobs.rows import JobRow
+from cl_server_shared.jobs.rows import ROW_COLUMNS
 
 LIMIT: Final[ColumnElement[int]] = bindparam("limit", type_=Integer())
 ID: Final[ColumnElement[str]] = bindparam("job_id", type_=String())
@@ -53,7 +53,7 @@ def parameters(columns: tuple[str, ...], dialect: str) -> dict[str, ColumnElemen
 
 def job_columns(jobs: FromClause) -> list[ColumnElement[object]]:
     """Select what a `JobRow` holds, in its order."""
-    return readable_each(jobs, JobRow._fields)
+    return readable_each(jobs, ROW_COLUMNS)
 
 
 def readable_each(jobs: FromClause, names: Iterable[str]) -> list[ColumnElement[object]]:

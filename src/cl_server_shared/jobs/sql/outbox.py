@@ -29,23 +29,23 @@ from cl_server_shared.jobs.sql.columns import BEFORE, LIMIT, NOW, ZERO, returnin
 
 
 def _record_announced(dialect: str) -> ClauseElement:
-    """Take the mark from every job that still is as it was announced.
+    """Record the announcement of every job that still is as it was announced.
 
     `announced` is a JSON array of [job_id, created_at, event_seq]. A job that somebody is changing
     at this moment is passed over: waiting for several rows in any order would invite deadlocks, and
     at worst its state is announced twice.
     """
-    told, given = JOBS.alias("told"), _json_rows(dialect, "announced")
-    found = select(told.c.id).where(
-        told.c.job_id == given[0],
-        told.c.event_seq <= cast(given[2], BigInteger()),
+    job, given = JOBS.alias("job"), _json_rows(dialect, "announced")
+    found = select(job.c.id).where(
+        job.c.job_id == given[0],
+        job.c.event_seq <= cast(given[2], BigInteger()),
         # Written so that only the index on job_id serves: of these two one may hold the jobs of a
         # long outage, the other those of a large batch.
-        told.c.created_at + ZERO == cast(given[1], BigInteger()),
-        func.coalesce(told.c.unannounced_at, ZERO) > ZERO,
+        job.c.created_at + ZERO == cast(given[1], BigInteger()),
+        func.coalesce(job.c.unannounced_at, ZERO) > ZERO,
     )
     if dialect == "postgresql":
-        found = found.with_for_update(skip_locked=True, of=told)
+        found = found.with_for_update(skip_locked=True, of=job)
     return update(JOBS).where(JOBS.c.id.in_(found)).values(unannounced_at=null())
 
 
@@ -62,18 +62,19 @@ def _json_rows(dialect: str, name: str) -> list[ColumnElement[str]]:
     return [Function("json_extract_path_text", value, at, type_=String()) for at in places]
 
 
-def _adopt(dialect: str) -> ClauseElement:
-    """Take over jobs whose state should have been announced before a time; mark them anew.
+def _take_over(dialect: str) -> ClauseElement:
+    """Take over jobs whose state should have been announced before a time.
 
-    Until then nobody else adopts them. The longest unannounced come first.
+    They count as unannounced since now, so that nobody else takes them over so soon. The longest
+    unannounced come first.
     """
     left = JOBS.alias("left_behind")
     old = select(left.c.id).where(left.c.unannounced_at < BEFORE).order_by(left.c.unannounced_at)
     old = old.limit(LIMIT).offset(ZERO)
     if dialect == "postgresql":
         old = old.with_for_update(skip_locked=True)
-    adopted = update(JOBS).where(JOBS.c.id.in_(old)).values(unannounced_at=NOW)
-    return returning(adopted, UnannouncedRow._fields)
+    taken_over = update(JOBS).where(JOBS.c.id.in_(old)).values(unannounced_at=NOW)
+    return returning(taken_over, UnannouncedRow._fields)
 
 
 def _first_unannounced(_dialect: str) -> ClauseElement:
@@ -83,5 +84,5 @@ def _first_unannounced(_dialect: str) -> ClauseElement:
 RECORD_ANNOUNCED: Final = Statement(
     "record what was announced", _record_announced, is_visible=False
 )
-ADOPT: Final = Statement("adopt unannounced jobs", _adopt, is_visible=False)
+TAKE_OVER_UNANNOUNCED: Final = Statement("take over unannounced jobs", _take_over, is_visible=False)
 FIRST_UNANNOUNCED: Final = Statement("find unannounced jobs", _first_unannounced)

@@ -51,13 +51,13 @@ _COMPLETED: Final[ColumnElement[str]] = literal_column("'completed'", String())
 _ERROR: Final[ColumnElement[str]] = literal_column("'error'", String())
 _NOTHING: Final[ColumnElement[str]] = literal_column("''", String())
 _NEW: Final = {"retry_count": ZERO, "event_seq": ONE}
-SEEN: Final = {
+AS_READ: Final = {
     "row_id": "id",
-    "seen_seq": "event_seq",
-    "seen_claim": "claim_number",
-    "seen_status": "status",
+    "read_seq": "event_seq",
+    "read_claim": "claim_number",
+    "read_status": "status",
 }
-"""What tells a row that was seen, by the parameters' names: the columns that must be equal."""
+"""What tells a row that was read, by the parameters' names: the columns that must be equal."""
 _ADDED_COLUMNS: Final = (
     "job_id",
     "task_type",
@@ -76,19 +76,19 @@ _ADDED_COLUMNS: Final = (
 )
 
 
-def _as_seen(jobs: FromClause, seen: Mapping[str, ColumnElement[object]]) -> ColumnElement[bool]:
+def _as_read(jobs: FromClause, read: Mapping[str, ColumnElement[object]]) -> ColumnElement[bool]:
     """Match only the very row that was read: every visible change raises `event_seq`.
 
     A job that was removed and added again is known by its claim number, and code that knows nothing
     of these columns by the status.
     """
     return and_(
-        jobs.c.id == seen["row_id"],
-        jobs.c.event_seq == seen["seen_seq"],
-        jobs.c.claim_number == seen["seen_claim"],
+        jobs.c.id == read["row_id"],
+        jobs.c.event_seq == read["read_seq"],
+        jobs.c.claim_number == read["read_claim"],
         # Written so that no index on the status serves: PostgreSQL knows nothing of a new table,
         # and may think that few jobs are processing, and so read them all.
-        func.coalesce(jobs.c.status, _NOTHING) == seen["seen_status"],
+        func.coalesce(jobs.c.status, _NOTHING) == read["read_status"],
     )
 
 
@@ -107,7 +107,7 @@ def _arrays(names: tuple[str, ...]) -> FromClause:
 
 
 def _array_type(name: str) -> TypeEngine[object]:
-    return Text() if name in JSON_COLUMNS else JOBS.c[SEEN.get(name, name)].type
+    return Text() if name in JSON_COLUMNS else JOBS.c[AS_READ.get(name, name)].type
 
 
 def _of_each(
@@ -115,12 +115,12 @@ def _of_each(
 ) -> dict[str, ColumnElement[object]]:
     """Take a column from the rows that are given where each has its *own*, else a parameter."""
     return {
-        name: _stored(name, own[name]) if name in own else parameter(name, "postgresql")
+        name: _as_stored(name, own[name]) if name in own else parameter(name, "postgresql")
         for name in names
     }
 
 
-def _stored(name: str, value: ColumnElement[object]) -> ColumnElement[object]:
+def _as_stored(name: str, value: ColumnElement[object]) -> ColumnElement[object]:
     return cast(value, JSON()) if name in JSON_COLUMNS else value
 
 
@@ -160,12 +160,14 @@ def _delete(_dialect: str) -> ClauseElement:
 def _versions(dialect: str) -> ClauseElement:
     """Read what tells whether jobs have changed, for the job ids `names`."""
     names = json_texts(dialect, "names")
-    marks: list[ColumnElement[object]] = [JOBS.c[name] for name in JobVersion._fields]
-    return select(*marks).where(JOBS.c.job_id.in_(select(names.c.value)))
+    columns: list[ColumnElement[object]] = [JOBS.c[name] for name in JobVersion._fields]
+    return select(*columns).where(JOBS.c.job_id.in_(select(names.c.value)))
 
 
 @cache
-def store(names: tuple[str, ...], *, is_marked: bool, is_takeover: bool = False) -> Statement:
+def save_state(
+    names: tuple[str, ...], *, is_unannounced: bool, is_takeover: bool = False
+) -> Statement:
     """Build the statement that stores a decision: what it changes of a job, and nothing else.
 
     So no index is touched for nothing, and no lease is written back that the keeper has renewed
@@ -173,21 +175,25 @@ def store(names: tuple[str, ...], *, is_marked: bool, is_takeover: bool = False)
 
     Args:
         names: the columns that change.
-        is_marked: whether the job is marked until the world was told.
+        is_unannounced: whether the job counts as unannounced until the world has heard of it.
         is_takeover: whether only a job is changed whose lease has ended by now.
     """
 
     def build(dialect: str) -> ClauseElement:
-        seen = {name: bindparam(name, type_=JOBS.c[column].type) for name, column in SEEN.items()}
+        read = {
+            name: bindparam(name, type_=JOBS.c[column].type) for name, column in AS_READ.items()
+        }
         values = parameters((*names, "updated_at"), dialect)
-        changed = _changed(values, dialect, is_marked=is_marked).where(_as_seen(JOBS, seen))
+        changed = _changed(values, dialect, is_unannounced=is_unannounced).where(
+            _as_read(JOBS, read)
+        )
         return changed.where(JOBS.c.lease_expires_at <= NOW) if is_takeover else changed
 
     return Statement("recover a job" if is_takeover else "update_job", build)
 
 
 @cache
-def store_each(names: tuple[str, ...], own: tuple[str, ...], *, is_marked: bool) -> Statement:
+def save_states(names: tuple[str, ...], own: tuple[str, ...], *, is_unannounced: bool) -> Statement:
     """Build PostgreSQL's statement that stores the decisions on several jobs, and tells on which.
 
     It locks them in the order of their ids, or two batches could wait for each other's rows; how
@@ -195,28 +201,30 @@ def store_each(names: tuple[str, ...], own: tuple[str, ...], *, is_marked: bool)
 
     Args:
         names: the columns that change.
-        own: the columns of which each job has a value of its own, in an array, and what was seen.
-        is_marked: whether the jobs are marked until the world was told.
+        own: the columns of which each job has a value of its own, in an array, and what was read.
+        is_unannounced: whether the jobs count as unannounced until the world has heard of them.
     """
 
     def build(dialect: str) -> ClauseElement:
-        jobs, given = JOBS.alias("seen"), _arrays(own)
+        jobs, given = JOBS.alias("read"), _arrays(own)
         columns: list[ColumnElement[object]] = [jobs.c.id, *[given.c[name] for name in own]]
-        seen = select(*columns).join_from(given, jobs, _as_seen(jobs, dict(given.c)))
-        in_order = seen.order_by(jobs.c.id).with_for_update(of=jobs, key_share=True)
+        read = select(*columns).join_from(given, jobs, _as_read(jobs, dict(given.c)))
+        in_order = read.order_by(jobs.c.id).with_for_update(of=jobs, key_share=True)
         locked = in_order.subquery("locked")
         values = _of_each((*names, "updated_at"), dict(locked.c))
-        changed = _changed(values, dialect, is_marked=is_marked).where(JOBS.c.id == locked.c.id)
+        changed = _changed(values, dialect, is_unannounced=is_unannounced).where(
+            JOBS.c.id == locked.c.id
+        )
         return changed.returning(JOBS.c.id)
 
     return Statement("finish_jobs", build)
 
 
 def _changed(
-    values: Mapping[str, ColumnElement[object]], dialect: str, *, is_marked: bool
+    values: Mapping[str, ColumnElement[object]], dialect: str, *, is_unannounced: bool
 ) -> Update:
-    mark = {"unannounced_at": still_unannounced(dialect)} if is_marked else {}
-    return update(JOBS).values({**values, "event_seq": JOBS.c.event_seq + ONE, **mark})
+    unannounced = {"unannounced_at": still_unannounced(dialect)} if is_unannounced else {}
+    return update(JOBS).values({**values, "event_seq": JOBS.c.event_seq + ONE, **unannounced})
 
 
 def _count(_dialect: str) -> ClauseElement:

@@ -1,4 +1,4 @@
-"""Waiting on an event loop: only the looks run in threads, not the waits between them."""
+"""Waiting on an event loop: only the polls run in threads, not the waits between them."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import closing
@@ -10,43 +10,42 @@ import anyio.to_thread
 from cl_server_shared.jobs.waiting.waits import Deadline
 from cl_server_shared.models import JobRecord
 from cl_server_shared.process.loop_waker import LoopWaker
-from cl_server_shared.protocols.jobs import JobManagement
-from cl_server_shared.protocols.waiting import JobSnapshot, Watch
+from cl_server_shared.protocols.waiting import JobSnapshot, Watch, WatchSource
 
 
 async def wait_for_job(
-    jobs: JobManagement, job_id: str, timeout_seconds: float | None
+    watches: WatchSource, job_id: str, timeout_seconds: float | None
 ) -> JobRecord | None:
     """Wait until a job is final; see `JobManagement.wait_for_job`."""
-    patience, waker = Deadline(timeout_seconds), LoopWaker()
-    with closing(jobs.look_out_for_job(job_id, waker.wake, only_final=True)) as lookout:
-        sight = await _next_sight(lookout, waker, patience)
-    if sight is None:
-        raise patience.error_for(job_id)
-    return sight.record
+    deadline, waker = Deadline(timeout_seconds), LoopWaker()
+    with closing(watches.watch_job(job_id, waker.wake, only_final=True)) as watch:
+        snapshot = await _next_news(watch, waker, deadline)
+    if snapshot is None:
+        raise deadline.error_for(job_id)
+    return snapshot.record
 
 
 async def wait_for_work(
-    jobs: JobManagement, task_types: Sequence[str], timeout_seconds: float | None
+    watches: WatchSource, task_types: Sequence[str], timeout_seconds: float | None
 ) -> bool:
     """Wait until a job of these types can be claimed; see `JobManagement.wait_for_work`."""
-    patience, waker = Deadline(timeout_seconds), LoopWaker()
-    with closing(jobs.look_out_for_work(task_types, waker.wake)) as lookout:
-        return await _next_sight(lookout, waker, patience) is not None
+    deadline, waker = Deadline(timeout_seconds), LoopWaker()
+    with closing(watches.watch_work(task_types, waker.wake)) as watch:
+        return await _next_news(watch, waker, deadline) is not None
 
 
 @final
-class JobWatching(AsyncIterator[JobRecord]):
+class JobStream(AsyncIterator[JobRecord]):
     """A job at each change; see `JobManagement.watch_job`.
 
     No generator, since one that a caller leaves early would need `aclosing` around it.
     """
 
-    def __init__(self, jobs: JobManagement, job_id: str, timeout_seconds: float | None) -> None:
-        self._patience: Final = Deadline(timeout_seconds)
+    def __init__(self, watches: WatchSource, job_id: str, timeout_seconds: float | None) -> None:
+        self._deadline: Final = Deadline(timeout_seconds)
         self._job_id: Final = job_id
         self._waker: Final = LoopWaker()
-        self._lookout: Final = jobs.look_out_for_job(job_id, self._waker.wake, only_final=False)
+        self._watch: Final = watches.watch_job(job_id, self._waker.wake, only_final=False)
         self._is_over = False
 
     @override
@@ -55,24 +54,24 @@ class JobWatching(AsyncIterator[JobRecord]):
 
     @override
     async def __anext__(self) -> JobRecord:
-        sight = None if self._is_over else await self._next_sight()
-        if sight is None or sight.record is None:
+        snapshot = None if self._is_over else await self._next_snapshot()
+        if snapshot is None or snapshot.record is None:
             raise StopAsyncIteration
-        return sight.record
+        return snapshot.record
 
-    async def _next_sight(self) -> JobSnapshot:
-        sight = await _next_sight(self._lookout, self._waker, self._patience)
-        if sight is None or sight.is_last:
+    async def _next_snapshot(self) -> JobSnapshot:
+        snapshot = await _next_news(self._watch, self._waker, self._deadline)
+        if snapshot is None or snapshot.is_last:
             self._is_over = True
-            self._lookout.close()
-        if sight is None:
-            raise self._patience.error_for(self._job_id)
-        return sight
+            self._watch.close()
+        if snapshot is None:
+            raise self._deadline.error_for(self._job_id)
+        return snapshot
 
 
-async def _next_sight[T](lookout: Watch[T], waker: LoopWaker, patience: Deadline) -> T | None:
-    """Look until there is something to tell; None: not in time."""
-    while (found := await anyio.to_thread.run_sync(lookout.look)) is None and not patience.is_over:
-        with anyio.move_on_after(patience.pause_seconds(lookout.pause_seconds())):
+async def _next_news[T](watch: Watch[T], waker: LoopWaker, deadline: Deadline) -> T | None:
+    """Poll until there is news; None: not in time."""
+    while (found := await anyio.to_thread.run_sync(watch.poll)) is None and not deadline.has_passed:
+        with anyio.move_on_after(deadline.pause_seconds(watch.pause_seconds())):
             await waker.wait()
     return found

@@ -1,21 +1,24 @@
-"""Looking out: what of the database somebody waits for, and what would be news to them."""
+"""Watches of the database: what somebody waits for, and what would be news to them."""
 
 import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Literal, final, override
+from functools import partial
+from typing import Final, Literal, NamedTuple, final, override
 
 from cl_server_shared.database import Answers, ChangeSubscription, Row
 from cl_server_shared.errors import DatabaseError
 from cl_server_shared.jobs import rows
+from cl_server_shared.jobs.arguments import checked_task_types
+from cl_server_shared.jobs.claiming import Claiming
 from cl_server_shared.jobs.job_database import JobDatabase
 from cl_server_shared.jobs.job_state import FINAL
 from cl_server_shared.jobs.rows import JobRow, JobVersion
-from cl_server_shared.jobs.sql import claims as sql_claims
-from cl_server_shared.jobs.sql import rows as sql_rows
+from cl_server_shared.jobs.sql.claims import WORK
+from cl_server_shared.jobs.sql.rows import VERSIONS
 from cl_server_shared.models import JobRecord, JobStatus
 from cl_server_shared.process.clock import Clock
-from cl_server_shared.protocols.waiting import JobSnapshot, Watch
+from cl_server_shared.protocols.waiting import JobSnapshot, Watch, WatchSource
 
 _LOG: Final = logging.getLogger(__name__)
 _LIVE: Final = frozenset(JobStatus) - FINAL
@@ -23,47 +26,75 @@ _SWEEP_EVERY_MS: Final = 250
 
 
 @final
-class _Polling:
-    """Looks by which one owner waits: the first alone, from the second on woken by changes."""
+class JobWatches(WatchSource):
+    """Makes the watches of one repository.
 
-    def __init__(self, jobs: JobDatabase, waiter: ChangeSubscription) -> None:
+    Args:
+        jobs: where the jobs are.
+        claiming: makes claimable what is due.
+        clock: tells what is due.
+    """
+
+    def __init__(self, jobs: JobDatabase, claiming: Claiming, clock: Clock) -> None:
         self._jobs: Final = jobs
-        self._waiter: Final = waiter
-        self.is_woken_by_changes = False
-        self._has_looked = False
+        self._claiming: Final = claiming
+        self._clock: Final = clock
 
-    def look[T](self, read: Callable[[], T]) -> T | None:
-        """Return what *read* finds; None where the database failed, except at the first look.
+    @override
+    def watch_job(
+        self, job_id: str, wake: Callable[[], object], *, only_final: bool
+    ) -> Watch[JobSnapshot]:
+        return JobWatch(self._jobs, job_id, wake, only_final=only_final)
+
+    @override
+    def watch_work(
+        self, task_types: Sequence[str], wake: Callable[[], object]
+    ) -> Watch[Literal[True]]:
+        wanted = checked_task_types(task_types)
+        return WorkWatch(self._jobs, wanted, wake, self._claiming, self._clock)
+
+
+@final
+class _Polls:
+    """The polls of one owner: the first alone, from the second on woken by changes."""
+
+    def __init__(self, jobs: JobDatabase, subscription: ChangeSubscription) -> None:
+        self._jobs: Final = jobs
+        self._subscription: Final = subscription
+        self.is_woken_by_changes = False
+        self._has_polled = False
+
+    def poll[T](self, read: Callable[[], T]) -> T | None:
+        """Return what *read* finds; None where the database failed, except at the first poll.
 
         Raises:
-            DatabaseError: the database failed at the first look, cannot be waited on, or was closed
-                meanwhile.
+            DatabaseError: the database failed at the first poll, or was closed meanwhile.
         """
-        if not self._has_looked:
+        if not self._has_polled:
             found = read()
-            self._has_looked = True
+            self._has_polled = True
             return found
-        self._waiter.begin_look()
-        self._jobs.database.watch(self._waiter)
+        self._subscription.begin_look()
+        self._jobs.database.watch(self._subscription)
         self.is_woken_by_changes = True
         try:
             return read()
         except DatabaseError as error:
-            _LOG.warning("a look failed, waiting for the next: %s", error)
+            _LOG.warning("a poll failed, waiting for the next: %s", error)
             return None
 
     def wait_for(self, is_news: Callable[[Answers], bool]) -> None:
         """Be woken only by answers that are news."""
-        self._waiter.wait_for(is_news)
+        self._subscription.wait_for(is_news)
 
     def close(self) -> None:
         """Wake the owner no more."""
-        self._jobs.database.unwatch(self._waiter)
+        self._jobs.database.unwatch(self._subscription)
 
 
 @final
 class JobWatch(Watch[JobSnapshot]):
-    """Looks out for one job: the row that was there at the first look, and no later one of its id.
+    """Watches one job: the row that was there at the first poll, and no later one of its id.
 
     Args:
         jobs: where the jobs are.
@@ -78,64 +109,71 @@ class JobWatch(Watch[JobSnapshot]):
         self._jobs: Final = jobs
         self._job_id: Final = job_id
         self._only_final: Final = only_final
-        self._looking: Final = _Polling(jobs, ChangeSubscription(sql_rows.VERSIONS, [job_id], wake))
-        self._mark: JobVersion | None = None
+        self._polls: Final = _Polls(jobs, ChangeSubscription(VERSIONS, [job_id], wake))
+        self._version: JobVersion | None = None
         self._shown: JobRecord | None = None
 
     @override
-    def look(self) -> JobSnapshot | None:
-        found = self._looking.look(lambda: (self._jobs.reading.read(self._job_id),))
-        return None if found is None else self._see(*found)
+    def poll(self) -> JobSnapshot | None:
+        found = self._polls.poll(lambda: (self._jobs.read_only.read(self._job_id),))
+        return None if found is None else self._news_in(*found)
 
     @override
     def pause_seconds(self) -> float:
-        return math.inf if self._looking.is_woken_by_changes else 0
+        return math.inf if self._polls.is_woken_by_changes else 0
 
     @override
     def close(self) -> None:
-        self._looking.close()
+        self._polls.close()
 
-    def _see(self, row: JobRow | None) -> JobSnapshot | None:
-        if row is None or _is_another(rows.version_of(row), self._mark):
+    def _news_in(self, row: JobRow | None) -> JobSnapshot | None:
+        if row is None or _is_another(rows.version_of(row), self._version):
             return JobSnapshot(None, is_last=True)
-        mark = self._mark = rows.version_of(row)
+        version = self._version = rows.version_of(row)
         record = rows.readable(row)
         if record.status in FINAL:
             return JobSnapshot(record, is_last=True)
         if not self._only_final and record != self._shown:
             self._shown = record
             return JobSnapshot(record, is_last=False)
-        self._looking.wait_for(
-            lambda answers: _is_news(_mark_in(answers, mark.job_id), mark, self._only_final)
-        )
+        # No method of its own: a watch that is dropped shall be gone at once.
+        self._polls.wait_for(partial(_is_news, known=version, only_final=self._only_final))
         return None
 
 
-def _is_another(mark: JobVersion, seen: JobVersion | None) -> bool:
-    """Tell whether the job that was seen is gone, and this one took its id."""
-    return seen is not None and (mark.id, mark.created_at) != (seen.id, seen.created_at)
+def _is_another(version: JobVersion, known: JobVersion | None) -> bool:
+    """Tell whether the job that was known is gone, and this one took its id."""
+    return known is not None and (version.id, version.created_at) != (known.id, known.created_at)
 
 
-def _mark_in(answers: Answers, job_id: str) -> JobVersion | None:
-    answer = answers.get(job_id)
-    return None if answer is None else JobVersion._make(answer)  # the statement selects its fields
-
-
-def _is_news(mark: JobVersion | None, seen: JobVersion, only_final: bool) -> bool:  # noqa: FBT001  # a lambda's
-    if mark is None or _is_another(mark, seen):
+def _is_news(answers: Answers, *, known: JobVersion, only_final: bool) -> bool:
+    answer = answers.get(known.job_id)
+    if answer is None:
         return True
-    return mark.status not in _LIVE if only_final else mark != seen
+    version = JobVersion._make(answer)  # the statement selects its fields
+    if _is_another(version, known):
+        return True
+    return version.status not in _LIVE if only_final else version != known
+
+
+class _Work(NamedTuple):
+    """Whether jobs of a type wait, and when the next delay and the next lease of any type end."""
+
+    task_type: object
+    is_waiting: object
+    delayed_until: object
+    leased_until: object
 
 
 @final
 class WorkWatch(Watch[Literal[True]]):
-    """Looks out for jobs that can be claimed, and makes claimable what is due.
+    """Watches for jobs that can be claimed, and makes claimable what is due.
 
     Args:
         jobs: where the jobs are.
         task_types: of which types.
         wake: wakes the owner.
-        sweep: makes claimable what is due.
+        claiming: makes claimable what is due.
         clock: tells what is due.
     """
 
@@ -144,59 +182,62 @@ class WorkWatch(Watch[Literal[True]]):
         jobs: JobDatabase,
         task_types: Sequence[str],
         wake: Callable[[], object],
-        *,
-        sweep: Callable[[], object],
+        claiming: Claiming,
         clock: Clock,
     ) -> None:
         self._jobs: Final = jobs
         self._task_types: Final = task_types
-        self._looking: Final = _Polling(jobs, ChangeSubscription(sql_claims.WORK, task_types, wake))
-        self._sweep: Final = sweep
+        self._polls: Final = _Polls(jobs, ChangeSubscription(WORK, task_types, wake))
+        self._claiming: Final = claiming
         self._clock: Final = clock
         self._due_at: float = math.inf
         self._next_sweep_at: float = 0
 
     @override
-    def look(self) -> Literal[True] | None:
+    def poll(self) -> Literal[True] | None:
         self._due_at = math.inf
-        found = self._looking.look(self._find)
+        found = self._polls.poll(self._find)
         if found is None:
             return None
         if _can_be_claimed(found):
             return True
         due_at = self._due_at = _due_at(found)
-        self._looking.wait_for(
-            lambda answers: _can_be_claimed(answers.values()) or _due_at(answers.values()) < due_at
-        )
+        self._polls.wait_for(partial(_is_work_news, due_at=due_at))
         return None
 
     @override
     def pause_seconds(self) -> float:
         """Return when the next job is due: that time passes wakes nobody."""
-        if not self._looking.is_woken_by_changes:
+        if not self._polls.is_woken_by_changes:
             return 0
-        look_at = max(self._due_at, self._next_sweep_at)
-        return max(0, look_at - self._clock.now_ms()) / 1000
+        poll_at = max(self._due_at, self._next_sweep_at)
+        return max(0, poll_at - self._clock.now_ms()) / 1000
 
     @override
     def close(self) -> None:
-        self._looking.close()
+        self._polls.close()
 
     def _find(self) -> Sequence[Row]:
-        found = self._jobs.reading.work(self._task_types)
+        found = self._jobs.read_only.work(self._task_types)
         now_ms = self._clock.now_ms()
         if _can_be_claimed(found) or max(_due_at(found), self._next_sweep_at) > now_ms:
             return found
         self._next_sweep_at = now_ms + _SWEEP_EVERY_MS
-        self._sweep()
-        return self._jobs.reading.work(self._task_types)
+        self._claiming.sweep(now_ms)
+        return self._jobs.read_only.work(self._task_types)
+
+
+def _is_work_news(answers: Answers, *, due_at: float) -> bool:
+    found = answers.values()
+    return _can_be_claimed(found) or _due_at(found) < due_at
 
 
 def _can_be_claimed(answers: Iterable[Row]) -> bool:
-    return any(waits for _, waits, _, _ in answers)
+    return any(_Work._make(answer).is_waiting for answer in answers)
 
 
 def _due_at(answers: Iterable[Row]) -> float:
     """Return when the next delay or lease ends, in ms since the epoch; never, where none does."""
-    times = [at for _, _, *due in answers for at in due if isinstance(at, int)]
-    return min(times, default=math.inf)
+    work = [_Work._make(answer) for answer in answers]
+    times = [at for each in work for at in (each.delayed_until, each.leased_until)]
+    return min((at for at in times if isinstance(at, int)), default=math.inf)

@@ -46,21 +46,25 @@ def throttle(clock: SettableClock, written: Written) -> Iterator[ProgressThrottl
 def test_the_first_reports_of_a_second_pass_and_each_job_counts_alone(
     throttle: ProgressThrottle, clock: SettableClock
 ) -> None:
-    assert [throttle.admits("job", progress) for progress in (1, 2, 3)] == [True, True, False]
-    assert throttle.admits("other", 1)
+    assert [throttle.admits("job", progress, clock.now_ms()) for progress in (1, 2, 3)] == [
+        True,
+        True,
+        False,
+    ]
+    assert throttle.admits("other", 1, clock.now_ms())
     throttle.take("job")
     clock.advance(1)
-    assert throttle.admits("job", 4)
+    assert throttle.admits("job", 4, clock.now_ms())
 
 
 def test_what_is_held_back_is_merged_and_its_furthest_value_is_written_once(
     throttle: ProgressThrottle, clock: SettableClock, written: Written
 ) -> None:
     for progress in (1, 2):
-        throttle.admits("job", progress)
+        throttle.admits("job", progress, clock.now_ms())
     clock.advance(0.99)  # leaves the timer 10 ms
     for progress in (50, 80, 60):
-        assert not throttle.admits("job", progress)
+        assert not throttle.admits("job", progress, clock.now_ms())
 
     wait_until(lambda: written.progress)
     assert written.progress == [80]
@@ -70,10 +74,10 @@ def test_what_is_taken_is_not_written_late(
     throttle: ProgressThrottle, clock: SettableClock, written: Written
 ) -> None:
     for progress in (1, 2):
-        throttle.admits("job", progress)
+        throttle.admits("job", progress, clock.now_ms())
     clock.advance(0.9)
     before = set(threading.enumerate())
-    throttle.admits("job", 80)
+    throttle.admits("job", 80, clock.now_ms())
     timers = set(threading.enumerate()) - before
 
     assert throttle.take("job") == 80
@@ -88,9 +92,9 @@ def test_a_write_that_fails_is_tried_again(
 ) -> None:
     written.failures_left = 1
     for progress in (1, 2):
-        throttle.admits("job", progress)
+        throttle.admits("job", progress, clock.now_ms())
     clock.advance(0.99)
-    throttle.admits("job", 80)
+    throttle.admits("job", 80, clock.now_ms())
 
     wait_until(lambda: written.progress)
     assert written.progress == [80]
@@ -104,7 +108,7 @@ def test_no_second_sees_more_writes_than_allowed_and_the_last_is_not_lost() -> N
     ends_at, progress = clock.now_ms() + 1500, 0
     while clock.now_ms() < ends_at:
         progress += 1
-        if throttle.admits("job", progress):
+        if throttle.admits("job", progress, clock.now_ms()):
             writes.append((clock.now_ms(), progress))
 
     wait_until(lambda: writes[-1][1] == progress)

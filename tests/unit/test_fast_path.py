@@ -1,4 +1,4 @@
-"""What is plain is taken without the full validation, and must be stored exactly as after it."""
+"""What is beyond doubt valid skips the full validation, and is stored exactly as after it."""
 
 from collections import OrderedDict, UserDict
 from collections.abc import Callable
@@ -22,11 +22,11 @@ from cl_server_shared.jobs.validation import (
     checked_change,
     checked_submission,
     is_percentage,
-    is_plain_message,
-    is_plain_name,
+    is_trusted_message,
+    is_trusted_name,
 )
 from cl_server_shared.models import JobRecord, JobRecordUpdate, JobStatus
-from cl_server_shared.models.json_object import plain_json
+from cl_server_shared.models.json_object import trusted_json
 
 if TYPE_CHECKING:
     from cl_server_shared.protocols.jobs import JobRecordLike, JobRecordUpdateLike
@@ -221,7 +221,7 @@ def test_other_fields_of_our_records_are_stored_or_refused_as_after_full_validat
     assert_an_update_is_treated_like_any_other(fields)
 
 
-_PLAIN: Final[list[tuple[object, str]]] = [
+_TRUSTED: Final[list[tuple[object, str]]] = [
     ({}, "{}"),
     ({"a": [1, 1.5, True, None, "ü"]}, '{"a":[1,1.5,true,null,"\\u00fc"]}'),
     ({"a": {"b": [{}, [[]]]}}, '{"a":{"b":[{},[[]]]}}'),
@@ -231,14 +231,14 @@ _PLAIN: Final[list[tuple[object, str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("value", "text"), _PLAIN)
+@pytest.mark.parametrize(("value", "text"), _TRUSTED)
 def test_an_object_that_comes_back_from_json_as_it_was_needs_no_validation(
     value: object, text: str
 ) -> None:
-    assert plain_json(value) == text
+    assert trusted_json(value) == text
 
 
-_NOT_PLAIN: Final[list[object]] = [
+_NOT_TRUSTED: Final[list[object]] = [
     None,
     [],
     OrderedDict(),
@@ -256,23 +256,25 @@ _NOT_PLAIN: Final[list[object]] = [
 ]
 
 
-@pytest.mark.parametrize("value", _NOT_PLAIN)
+@pytest.mark.parametrize("value", _NOT_TRUSTED)
 def test_whatever_else_encodes_is_left_to_the_validation(value: object) -> None:
-    assert plain_json(value) is None
+    assert trusted_json(value) is None
 
 
 def test_an_odd_scalar_is_left_to_the_validation() -> None:
-    assert is_plain_name("job-1")
-    assert not any(is_plain_name(name) for name in ("", "x" * 256, "a\nb", "\ud800", None, b"job"))
-    assert is_plain_message(None)
-    assert is_plain_message("over")
-    assert not any(is_plain_message(message) for message in ("a\nb", "\ud800", "\0", 7, b"over"))
+    assert is_trusted_name("job-1")
+    assert not any(
+        is_trusted_name(name) for name in ("", "x" * 256, "a\nb", "\ud800", None, b"job")
+    )
+    assert is_trusted_message(None)
+    assert is_trusted_message("over")
+    assert not any(is_trusted_message(message) for message in ("a\nb", "\ud800", "\0", 7, b"over"))
     assert is_percentage(0)
     assert is_percentage(100)
     assert not any(is_percentage(number) for number in (-1, 101, True, 1.0, "1", None))
 
 
-def test_a_plain_record_that_is_too_long_is_refused_like_any_other() -> None:
+def test_a_valid_record_that_is_too_long_is_refused_like_any_other() -> None:
     for field in ("params", "output"):
         assert_a_record_is_treated_like_any_other({field: {"a": "x" * 60}})
         told = outcome_of_job(

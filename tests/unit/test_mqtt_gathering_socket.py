@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cl_server_shared.mqtt.paho_client import GatheringSocket
+from cl_server_shared.mqtt.gathering_socket import GatheringSocket
 from tests.support.servers import free_address
 from tests.support.waiting import wait_until
 

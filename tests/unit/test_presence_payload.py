@@ -1,4 +1,4 @@
-"""What workers tell of themselves: every status survives the wire, and junk is a value."""
+"""What workers announce: every status survives the wire, and anything else is a value."""
 
 import json
 
@@ -11,11 +11,11 @@ from cl_server_shared.models import WorkerStatus
 from cl_server_shared.mqtt.messages import IncomingMessage
 from cl_server_shared.presence.payload import (
     SESSION,
-    Gone,
+    Cleared,
     NotAWorker,
     encode_status,
     new_status,
-    read_status,
+    read_presence,
     worker_topic,
 )
 
@@ -35,7 +35,7 @@ _SEED = {"id": "w", "worker_id": "w", "capabilities": ["resize"], "idle_count": 
 
 
 def read(payload: bytes, topic: str = "workers/w") -> object:
-    return read_status(IncomingMessage(topic, payload))
+    return read_presence(IncomingMessage(topic, payload))
 
 
 def seed(**changed: object) -> bytes:
@@ -61,7 +61,7 @@ def test_a_status_is_one_compact_json_object_with_the_id_under_both_names() -> N
 
 
 @pytest.mark.parametrize("left_out", [{"id": None}, {"worker_id": None}, {"more": "is ignored"}])
-def test_workers_that_know_no_sessions_are_read(left_out: dict[str, object]) -> None:
+def test_workers_that_have_no_sessions_are_read(left_out: dict[str, object]) -> None:
     assert read(seed(**left_out)) == WorkerStatus(
         worker_id="w", capabilities=("resize",), idle_count=1, timestamp=7, session=""
     )
@@ -84,11 +84,11 @@ def test_workers_that_know_no_sessions_are_read(left_out: dict[str, object]) -> 
         (seed(id=None, worker_id=None), "its ids are [], its topic is 'w''s"),
     ],
 )
-def test_what_is_no_worker_is_told_with_its_reason(payload: bytes, reason: str) -> None:
-    heard = read(payload)
+def test_what_is_no_worker_comes_with_its_reason(payload: bytes, reason: str) -> None:
+    found = read(payload)
 
-    assert isinstance(heard, NotAWorker)
-    assert reason in heard.reason
+    assert isinstance(found, NotAWorker)
+    assert reason in found.reason
 
 
 @given(_TEXTS, st.binary(min_size=1) | _TEXTS.filter(bool).map(str.encode))
@@ -96,9 +96,11 @@ def test_whatever_the_bytes_are_reading_them_is_no_error(topic: str, payload: by
     assert isinstance(read(payload, topic), WorkerStatus | NotAWorker)
 
 
-def test_an_empty_message_is_a_goodbye_of_the_session_that_it_names() -> None:
-    assert read(b"") == Gone(None)
-    assert read_status(IncomingMessage("workers/w", b"", properties={SESSION: "s"})) == Gone("s")
+def test_an_empty_message_clears_the_session_that_it_names() -> None:
+    assert read(b"") == Cleared(None)
+    assert read_presence(IncomingMessage("workers/w", b"", properties={SESSION: "s"})) == Cleared(
+        "s"
+    )
 
 
 @given(st.integers(0, 2**47), st.integers(0, 2**47))

@@ -51,11 +51,15 @@ def another_repository(engine: Engine, clock: SettableClock) -> SqlJobRepository
 
 
 class TestSqlJobRepository(JobManagementConformance):
-    """On an SQLite file, on SQLite in memory, on PostgreSQL."""
+    """On an SQLite file, on SQLite in memory, on PostgreSQL; the clock is the system's."""
 
     @pytest.fixture
-    def another_repository(self, engine: Engine, clock: SettableClock) -> SqlJobRepository:
-        return repository_on(engine, clock=clock)
+    def repository(self, engine: Engine) -> SqlJobRepository:
+        return repository_on(engine)
+
+    @pytest.fixture
+    def another_repository(self, engine: Engine) -> SqlJobRepository:
+        return repository_on(engine)
 
     @examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(st.dictionaries(NAMES, JSON, max_size=3), st.dictionaries(NAMES, JSON, max_size=3))

@@ -49,7 +49,9 @@ _HOME_OF: Final = {
 _SUITES: Final = (
     "broadcaster",
     "job_claims",
+    "job_details",
     "job_management",
+    "job_reports",
     "job_repository",
     "job_search",
     "job_sources",

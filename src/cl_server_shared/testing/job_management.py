@@ -5,6 +5,8 @@ import pytest
 from cl_server_shared.errors import InvalidJobError
 from cl_server_shared.models import JobStatus
 from cl_server_shared.protocols.jobs import JobManagement
+from cl_server_shared.testing.job_details import JobDetailsConformance
+from cl_server_shared.testing.job_reports import JobReportsConformance
 from cl_server_shared.testing.job_repository import JobRepositoryConformance
 from cl_server_shared.testing.job_search import JobSearchConformance
 from cl_server_shared.testing.job_waiting import JobWaitingConformance
@@ -16,12 +18,16 @@ _AFTER_ALL_MS = 2**53
 
 
 class JobManagementConformance(
-    JobRepositoryConformance, JobSearchConformance, JobWaitingConformance
+    JobRepositoryConformance,
+    JobDetailsConformance,
+    JobReportsConformance,
+    JobSearchConformance,
+    JobWaitingConformance,
 ):
     """What a `JobManagement` does: the five verbs of `JobRepositoryConformance`, and all beside.
 
-    Its fixtures are those of `JobRepositoryConformance`. Failed jobs are expected to be tried
-    again, at once or later.
+    Its fixtures are those of `JobRepositoryConformance`. The repository's clock runs, and it tries
+    failed jobs again, at once or later.
     """
 
     # batches

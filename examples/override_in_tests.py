@@ -3,10 +3,10 @@
 
     python examples/override_in_tests.py        or        pytest examples/override_in_tests.py
 
-`Container` takes a replacement for each of its providers by name. It cannot check their types, so
-`container_for_test` does: its parameters are the ports, and a type checker refuses what does not
-fit. Replacements go to the constructor, and each test gets a container of its own: nothing that was
-built before the swap, and nothing of another test, is left in it.
+`Container` takes a replacement for each of its providers by name, and refuses one that lacks what
+its port has. A type checker sees more, and earlier: the parameters of `container_for_test` are the
+ports. Replacements go to the constructor, and each test gets a container of its own: nothing that
+was built before the swap, and nothing of another test, is left in it.
 """
 
 import tempfile

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cl_server_shared.errors import (
         ClServerError,
         ConfigError,
+        ContainerClosedError,
         DatabaseError,
         InvalidJobError,
         InvalidPathError,
@@ -46,6 +47,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "Container",
+    "ContainerClosedError",
     "DatabaseError",
     "EventStream",
     "FileReport",
@@ -78,6 +80,7 @@ _HOMES: Final = {
     "errors": (
         "ClServerError",
         "ConfigError",
+        "ContainerClosedError",
         "DatabaseError",
         "InvalidJobError",
         "InvalidPathError",

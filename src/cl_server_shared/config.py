@@ -5,15 +5,16 @@ A field's name is the variable's name: what one types in the shell is what one r
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, cast, final
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, cast, final, override
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    PlainSerializer,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -21,6 +22,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from cl_server_shared.errors import ConfigError
+from cl_server_shared.process.masked_url import MaskedUrl, masked_url
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -80,13 +82,13 @@ def _in_folder(name: str) -> Callable[[dict[str, object]], str]:
 
 def _sqlite(name: str) -> Callable[[dict[str, object]], str]:
     def default(fields: dict[str, object]) -> str:
-        return str(fields.get("DATABASE_URL") or f"sqlite:///{_in_folder(name)(fields)}")
+        return MaskedUrl(fields.get("DATABASE_URL") or f"sqlite:///{_in_folder(name)(fields)}")
 
     return default
 
 
 def _store_database(fields: dict[str, object]) -> str:
-    return str(fields.get("STORE_DATABASE_URL"))
+    return MaskedUrl(fields.get("STORE_DATABASE_URL"))
 
 
 def _default_worker_id() -> str:
@@ -95,6 +97,7 @@ def _default_worker_id() -> str:
 
 PathText = Annotated[str, BeforeValidator(_path_text)]
 Topic = Annotated[str, AfterValidator(_publishable)]
+DatabaseUrl = Annotated[str, AfterValidator(MaskedUrl), PlainSerializer(masked_url)]
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -103,15 +106,21 @@ class FolderlessSettings(BaseSettings):
 
     A repository on a caller's own session factory reads only these. Durations are in seconds.
 
+    They never change: others are made, `Settings(MQTT_PORT=1884)` or
+    `settings.model_copy(update={"MQTT_PORT": 1884})`. An attribute has its real value; printed or
+    dumped, passwords are masked, also those inside URLs.
+
     Raises:
         pydantic.ValidationError: (a ValueError) a value outside what is allowed, or an argument
             that is no setting. `Config` and the container turn it into a `ConfigError`.
+        ConfigError: an attribute was set or deleted.
     """
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
         case_sensitive=True,
         env_ignore_empty=True,
         extra="forbid",
+        frozen=True,
         hide_input_in_errors=True,
         validate_default=False,
     )
@@ -158,6 +167,28 @@ class FolderlessSettings(BaseSettings):
         Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)
     ] = "INFO"
 
+    @override
+    def __setattr__(self, name: str, value: object) -> None:
+        raise ConfigError(_frozen(name))
+
+    @override
+    def __delattr__(self, name: str) -> None:
+        raise ConfigError(_frozen(name))
+
+    @override
+    def __repr_args__(self) -> Iterable[tuple[str | None, object]]:
+        shown = cast("Iterable[tuple[str | None, object]]", super().__repr_args__())  # it says Any
+        for name, value in shown:  # `model_copy` takes what it is given as it is
+            yield name, MaskedUrl(value) if isinstance(value, str) else value
+
+
+def _frozen(name: str) -> str:
+    return (
+        f"{name} cannot be changed: settings are frozen. Set {name} in the environment before they "
+        f"are read, or make others: Settings({name}=...), "
+        f'settings.model_copy(update={{"{name}": ...}})'
+    )
+
 
 class Settings(FolderlessSettings):
     """Every setting. Folders and databases default to places under `CL_SERVER_DIR`.
@@ -170,10 +201,10 @@ class Settings(FolderlessSettings):
     """
 
     CL_SERVER_DIR: Annotated[PathText, AfterValidator(_writable_folder)]
-    DATABASE_URL: str | None = Field(default=None, repr=False)
-    STORE_DATABASE_URL: str = Field(default_factory=_sqlite("media_store.db"), repr=False)
-    AUTH_DATABASE_URL: str = Field(default_factory=_sqlite("user_auth.db"), repr=False)
-    WORKER_DATABASE_URL: str = Field(default_factory=_store_database, repr=False)
+    DATABASE_URL: DatabaseUrl | None = None
+    STORE_DATABASE_URL: DatabaseUrl = Field(default_factory=_sqlite("media_store.db"))
+    AUTH_DATABASE_URL: DatabaseUrl = Field(default_factory=_sqlite("user_auth.db"))
+    WORKER_DATABASE_URL: DatabaseUrl = Field(default_factory=_store_database)
     MEDIA_STORAGE_DIR: PathText = Field(default_factory=_in_folder("media"))
     COMPUTE_STORAGE_DIR: PathText = Field(default_factory=_in_folder("compute"))
     PRIVATE_KEY_PATH: PathText = Field(default_factory=_in_folder("private_key.pem"))
@@ -215,7 +246,7 @@ def _sentence(detail: "ErrorDetails") -> str:
         case "missing":
             return f"{name} is not set: it must name an existing, writable folder"
         case _:
-            value = "(hidden)" if "PASSWORD" in name else repr(os.environ.get(name))
+            value = "(hidden)" if "PASSWORD" in name else repr(masked_url(os.environ.get(name, "")))
             return f"{name}={value} is not allowed: {detail['msg'].removeprefix('Value error, ')}"
 
 

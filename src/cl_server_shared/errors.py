@@ -1,14 +1,15 @@
 """Every error this library raises on purpose.
 
 ClServerError
-├── ConfigError          a setting is missing or wrong
-├── InvalidJobError      an argument refused before the database sees it (a ValueError)
-├── InvalidPathError     a job id or path that could leave the job's folder (a ValueError)
-├── InvalidSourceError   what was given to be saved cannot be read (a TypeError)
-├── JobLost              the caller's claim on the job is no longer valid: stop working on it
-├── JobCancelled         somebody cancelled the job: stop working on it
-└── DatabaseError        the database refused, failed or cannot be used this way
-    └── SchemaError      its tables are missing or older than this version needs
+├── ConfigError           a setting or a part is missing, wrong, or of the wrong kind
+├── ContainerClosedError  a part was used after its container was closed
+├── InvalidJobError       an argument refused before the database sees it (a ValueError)
+├── InvalidPathError      a job id or path that could leave the job's folder (a ValueError)
+├── InvalidSourceError    what was given to be saved cannot be read (a TypeError)
+├── JobLost               the caller's claim on the job is no longer valid: stop working on it
+├── JobCancelled          somebody cancelled the job: stop working on it
+└── DatabaseError         the database refused, failed or cannot be used this way
+    └── SchemaError       its tables are missing or older than this version needs
 
 Each message says what was wrong, with which value, and what to do. The driver's or validator's own
 error is chained as `__cause__`.
@@ -23,7 +24,15 @@ class ClServerError(Exception):
 
 @final
 class ConfigError(ClServerError):
-    """A setting is missing or has a value outside what is allowed."""
+    """A setting is missing or has a value outside what is allowed, or a part does not fit."""
+
+
+@final
+class ContainerClosedError(ClServerError):
+    """A part was used after the end of the `running` block that it was made for.
+
+    Nothing was done. Enter `running(container)` again and take the part from it anew.
+    """
 
 
 @final

@@ -4,6 +4,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from cl_server_shared.container import process_container
 from cl_server_shared.jobs.repository import SqlJobRepository
+from cl_server_shared.protocols.fitting import require_callable
 
 __all__ = ["JobRepositoryService"]
 
@@ -18,8 +19,10 @@ class JobRepositoryService(SqlJobRepository):
             call.
 
     Raises:
-        ConfigError: a setting that the repository needs is wrong.
+        ConfigError: a setting that the repository needs is wrong, or *session_factory* is none: an
+            engine, a session, or a provider of a container instead of its part.
     """
 
     def __init__(self, session_factory: sessionmaker[Session]) -> None:
+        require_callable("session_factory", session_factory, "sessionmaker")
         super().__init__(session_factory, process_container().repository_parts())

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from cl_server_shared.errors import InvalidPathError
 from cl_server_shared.files.storage import LocalJobStorage
@@ -39,7 +40,7 @@ async def test_a_file_that_is_gone_is_missing(storage: LocalJobStorage) -> None:
 
 
 @pytest.mark.parametrize("content", [b"first and more", b"firsT"], ids=["size", "hash"])
-async def test_a_file_that_another_hand_wrote_is_changed(
+async def test_a_file_that_somebody_else_wrote_is_changed(
     storage: LocalJobStorage, content: bytes
 ) -> None:
     storage.resolve_path("job", "input/a").write_bytes(content)
@@ -105,6 +106,14 @@ async def test_records_are_no_files_of_the_job(storage: LocalJobStorage) -> None
     assert storage.size_bytes("job") == len(b"first" + b"second")
     with pytest.raises(InvalidPathError):
         storage.resolve_path("job", ".cl-checksums")
+
+
+async def test_a_report_can_be_dumped_and_cannot_be_changed(storage: LocalJobStorage) -> None:
+    found = storage.verify("job")
+
+    assert found.model_dump() == {"job_id": "job", "missing": (), "changed": (), "untracked": ()}
+    with pytest.raises(ValidationError):
+        found.job_id = "other"  # pyright: ignore[reportAttributeAccessIssue]  wrong on purpose
 
 
 @pytest.mark.parametrize("job_id", ["", "..", "a/b"])

@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 from cl_server_shared.errors import InvalidPathError
 from cl_server_shared.files.paths import CHECKSUMS, TEMPORARY_PREFIX
 from cl_server_shared.files.storage import LocalJobStorage
-from tests.support.storage_victims import MIB, SOURCES
+from tests.support.saving_processes import MIB, SOURCES
 
 pytestmark = pytest.mark.anyio
 
@@ -112,6 +112,38 @@ async def test_a_source_that_fails_half_way_leaves_the_old_file(
 
     with pytest.raises(error):
         await storage.save("job", "input/a", stream())
+
+    assert on_disk(storage) == {"input/a": b"old"}
+    assert descriptors() == before
+
+
+@final
+class InterruptedFile:
+    """A synchronous stream during which the user hits Ctrl-C after 3 MiB."""
+
+    def __init__(self) -> None:
+        self._chunks_left = 3
+
+    def read(self, size: int = -1, /) -> bytes:
+        self._chunks_left -= 1
+        if self._chunks_left < 0:
+            raise KeyboardInterrupt
+        return b"n" * size
+
+
+@pytest.mark.parametrize(
+    ("stream", "error"), [(FailingFile, UploadBrokenError), (InterruptedFile, KeyboardInterrupt)]
+)
+def test_a_synchronous_save_that_fails_or_is_interrupted_leaves_the_old_file(
+    storage: LocalJobStorage,
+    stream: Callable[[], FailingFile | InterruptedFile],
+    error: type[BaseException],
+) -> None:
+    storage.save_sync("job", "input/a", b"old")
+    before = descriptors()
+
+    with pytest.raises(error):
+        storage.save_sync("job", "input/a", stream())
 
     assert on_disk(storage) == {"input/a": b"old"}
     assert descriptors() == before

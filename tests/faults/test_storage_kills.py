@@ -15,13 +15,14 @@ import pytest
 from cl_server_shared.files.paths import TEMPORARY_PREFIX
 from cl_server_shared.files.storage import LocalJobStorage
 from tests.support.processes import child
-from tests.support.storage_victims import (
+from tests.support.saving_processes import (
+    KINDS,
     MIB,
-    SOURCES,
     TARGET,
     save_beyond_limit,
-    save_on_and_on,
-    save_patiently,
+    save_interrupted,
+    save_repeatedly,
+    save_with_a_pause,
 )
 from tests.support.waiting import wait_until
 
@@ -61,13 +62,13 @@ def test_a_killed_save_leaves_the_old_file_or_the_new_one_or_none(
 ) -> None:
     random, whole = Random(), {digest(source) for source in sources}
     counts = {"cut short": 0, "nothing stored": 0, "whole file": 0}
-    for kill, kind in zip(range(KILLS), cycle(SOURCES), strict=False):
+    for kill, kind in zip(range(KILLS), cycle(KINDS), strict=False):
         # Every job twice: the second time its file may be there.
-        job_id = f"job-{kind}-{kill // (2 * len(SOURCES))}"
-        with child(partial(save_on_and_on, base, kind, job_id, sources)) as victim:
+        job_id = f"job-{kind}-{kill // (2 * len(KINDS))}"
+        with child(partial(save_repeatedly, base, kind, job_id, sources)) as saving:
             wait_until(lambda: temporary_files(base))
             time.sleep(random.uniform(0, 0.03))
-            victim.kill()
+            saving.kill()
         counts["cut short"] += len(temporary_files(base))
         target = storage.allocate_path(job_id, TARGET)
         counts["whole file" if target.exists() else "nothing stored"] += 1
@@ -84,9 +85,9 @@ def test_a_killed_save_leaves_the_old_file_or_the_new_one_or_none(
 def test_a_remove_takes_the_leftover_of_a_killed_save(
     storage: LocalJobStorage, base: Path, sources: list[Path]
 ) -> None:
-    with child(partial(save_patiently, base, "job", sources[0], base / "never")) as victim:
+    with child(partial(save_with_a_pause, base, "job", sources[0], base / "never")) as saving:
         wait_until(lambda: temporary_files(base))
-        victim.kill()
+        saving.kill()
 
     assert len(temporary_files(base)) == 1
     assert (storage.list_files("job"), storage.size_bytes("job")) == ([], 0)
@@ -98,22 +99,22 @@ def test_a_save_that_only_stands_still_keeps_its_temporary_file(
     storage: LocalJobStorage, base: Path, sources: list[Path], tmp_path: Path
 ) -> None:
     go = tmp_path / "go"
-    with child(partial(save_patiently, base, "job", sources[0], go)) as victim:
+    with child(partial(save_with_a_pause, base, "job", sources[0], go)) as saving:
         wait_until(lambda: temporary_files(base))
-        victim.stop()
+        saving.stop()
         alive = temporary_files(base)
         for name in ("input/a", "input/deep/b", "c"):
             anyio.run(storage.save, "job", name, b"sweeps")
 
         assert temporary_files(base) == alive
-        victim.cont()
+        saving.cont()
         go.touch()
-        assert victim.result() == digest(sources[0])
+        assert saving.result() == digest(sources[0])
     assert digest(storage.resolve_path("job", TARGET)) == digest(sources[0])
     assert temporary_files(base) == []
 
 
-@pytest.mark.parametrize("kind", SOURCES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_save_that_the_system_cuts_off_leaves_the_old_file(
     storage: LocalJobStorage, base: Path, sources: list[Path], kind: str
 ) -> None:
@@ -125,3 +126,14 @@ def test_a_save_that_the_system_cuts_off_leaves_the_old_file(
     assert storage.resolve_path("job", TARGET).read_bytes() == b"old"
     assert storage.list_files("job") == [TARGET]
     assert temporary_files(base) == []
+
+
+def test_a_synchronous_save_interrupted_at_any_moment_stores_nothing_or_everything(
+    base: Path, sources: list[Path]
+) -> None:
+    with child(partial(save_interrupted, base, sources[0], 100)) as interrupted:
+        stored = interrupted.result()
+
+    print(f"\n100 interrupted saves: {stored.get(b'old', 0)} stored nothing, 0 fragments")
+    assert stored.keys() <= {b"old", b"AAA"}
+    assert stored[b"old"] > 0

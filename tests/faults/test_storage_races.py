@@ -17,7 +17,7 @@ import pytest
 
 from cl_server_shared.files.storage import LocalJobStorage
 from tests.support.processes import child
-from tests.support.storage_victims import MIB, SOURCES
+from tests.support.saving_processes import MIB, SOURCES
 
 pytestmark = pytest.mark.anyio
 

@@ -1,5 +1,6 @@
 """The container builds each part once, lets each be swapped, and closes what it built."""
 
+import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -18,13 +19,16 @@ from cl_server_shared.errors import ClServerError, ConfigError, DatabaseError
 from cl_server_shared.events.memory import MemoryBroadcaster
 from cl_server_shared.events.mqtt import MqttBroadcaster
 from cl_server_shared.events.none import NoneBroadcaster
+from cl_server_shared.events.stream import events
 from cl_server_shared.files.storage import LocalJobStorage
+from cl_server_shared.integrations.ml_tools import MlToolsFileStorage, MlToolsJobRepository
 from cl_server_shared.jobs.async_repository import AsyncJobRepository
 from cl_server_shared.jobs.leases import LeaseKeeper
 from cl_server_shared.jobs.outbox_relay import OutboxRelay
 from cl_server_shared.jobs.repository import RepositoryParts, SqlJobRepository
 from cl_server_shared.presence.memory import MemoryPresence, MemoryWorkerRegistry
 from cl_server_shared.process.clock import SystemClock
+from cl_server_shared.process.masked_url import MaskedUrl
 from cl_server_shared.shared_db import JobRepositoryService
 from tests.support.repositories import NOON, SettableClock, job
 
@@ -50,7 +54,7 @@ def test_every_provider_builds_what_its_type_says(tmp_path: Path) -> None:
         "broadcaster": MemoryBroadcaster,
         "clock": SystemClock,
         "closing": ExitStack,
-        "database_url": str,
+        "database_url": MaskedUrl,
         "engine": Engine,
         "job_repository": SqlJobRepository,
         "job_storage": LocalJobStorage,
@@ -66,12 +70,99 @@ def test_every_provider_builds_what_its_type_says(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_provider_can_be_replaced_by_its_name(name: str) -> None:
-    replacement = object()
-    container = Container(**{name: providers.Object(replacement)})
+def kinds_of_provider(part: object) -> dict[str, object]:
+    """Return what a part may be given as: a provider that has it, one that makes it, itself."""
+    return {
+        "Object": providers.Object(part),
+        "Singleton": providers.Singleton(lambda: part),
+        "Factory": providers.Factory(lambda: part),
+        "itself": part,
+    }
 
-    assert resolved(container, name) is replacement
+
+@pytest.mark.parametrize("kind", kinds_of_provider(0))
+@pytest.mark.parametrize("name", NAMES)
+def test_every_provider_can_be_replaced_by_its_name(tmp_path: Path, name: str, kind: str) -> None:
+    with running(made_for(tmp_path)) as other:
+        replacement = resolved(other, name)
+        container = Container(**{name: kinds_of_provider(replacement)[kind]})
+
+        assert resolved(container, name) is replacement
+
+
+@pytest.mark.parametrize("kind", kinds_of_provider(0))
+@pytest.mark.parametrize("name", NAMES)
+def test_a_replacement_that_does_not_fit_is_refused(name: str, kind: str) -> None:
+    given = kinds_of_provider(3.5)[kind]
+
+    with pytest.raises(ConfigError, match=f"^{name} is of type float, which does not fit .*lacks "):
+        resolved(Container(**{name: given}), name)
+
+
+@pytest.mark.parametrize("kind", ["Object", "itself"])
+def test_an_object_that_does_not_fit_is_refused_when_it_is_given(kind: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        Container(job_storage=kinds_of_provider({})[kind])
+
+    assert str(refused.value) == (
+        "job_storage is of type dict, which does not fit JobStorage: it lacks allocate_path, "
+        "create_directory, list_files, open, remove and 6 more"
+    )
+
+
+def test_a_class_or_a_provider_is_no_replacement_for_an_object(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"clock is the class SystemClock itself.*call the class"):
+        Container(clock=providers.Object(SystemClock))
+    with pytest.raises(ConfigError, match=r"clock is a provider .*`container\.clock\(\)`"):
+        Container(clock=providers.Object(made_for(tmp_path).clock))
+
+
+@pytest.mark.parametrize("name", ["clock", "broadcaster", "job_repository"])
+def test_an_override_that_does_not_fit_is_refused_by_who_needs_it(
+    tmp_path: Path, name: str
+) -> None:
+    container = made_for(tmp_path)
+    container.override_providers(**{name: providers.Object(3.5)})
+
+    with pytest.raises(ConfigError, match=f"^{name} is of type float"):
+        container.async_job_repository()
+
+
+def provider_instead_of(name: str) -> str:
+    return rf"is a provider \(.*\), and must be a .*: call the provider.*`container\.{name}\(\)`"
+
+
+def call(function: object, *arguments: object) -> object:
+    """Call with arguments that the type checker would refuse."""
+    assert callable(function)
+    return function(*arguments)
+
+
+def test_a_provider_instead_of_its_part_is_refused(tmp_path: Path) -> None:
+    container = made_for(tmp_path)
+    with pytest.raises(ConfigError, match=provider_instead_of("session_factory")):
+        call(JobRepositoryService, container.session_factory)
+    with pytest.raises(ConfigError, match="Engine, and must be a sessionmaker"):
+        call(JobRepositoryService, container.engine())
+    with pytest.raises(ConfigError, match=provider_instead_of("broadcaster")):
+        call(events, container.broadcaster)
+    with pytest.raises(ConfigError, match=provider_instead_of("storage")):
+        call(MlToolsFileStorage, container.job_storage)
+    with pytest.raises(ConfigError, match=provider_instead_of("repository")):
+        call(MlToolsJobRepository, container.job_repository, container.job_storage())
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (Container, r"the class Container itself: call it, as in `running\(Container\(\)\)`"),
+        (Container.clock, "container is a provider"),
+        (None, r"an object of type NoneType: give it a `Container\(\)`"),
+    ],
+)
+def test_only_a_container_runs(given: object, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        call(running, given)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -167,6 +258,12 @@ def test_a_wrong_setting_is_told_by_the_part_that_needs_it(
         Container().job_repository()
     with pytest.raises(DatabaseError, match="cannot be used"):
         made_for(tmp_path, DATABASE_URL="nonsense").job_repository()
+    with pytest.raises(DatabaseError) as refused:
+        made_for(tmp_path, DATABASE_URL="postgresql://u:pa@ss:word@host/jobs").job_repository()
+    assert str(refused.value) == (
+        "the database URL postgresql://u:***@host/jobs cannot be read: is its port a number?"
+    )
+    assert refused.value.__suppress_context__
 
 
 def is_closed(broadcaster: object) -> bool:
@@ -255,7 +352,7 @@ def test_a_run_that_used_nothing_ends_quietly() -> None:
 
 
 def test_repositories_without_a_container_share_the_processs_parts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("BROADCAST_TYPE", "memory")
     monkeypatch.delenv("CL_SERVER_DIR", raising=False)
@@ -269,6 +366,11 @@ def test_repositories_without_a_container_share_the_processs_parts(
             assert isinstance(broadcaster, MemoryBroadcaster)
             assert [event.job_id for event in broadcaster.published] == ["job"]
             assert container.settings() is Config
+            kept = JobRepositoryService(sessionmaker(engine))
+            kept.add_job(job("while-open"))
+        with caplog.at_level(logging.WARNING):
+            assert kept.add_job(job("when-closed")) is True
+        assert "job when-closed: event 1 was not announced" in caplog.text
     finally:
         process_container.cache_clear()
         forget_settings()

@@ -13,6 +13,7 @@ from cl_server_shared.database import Statement, upgrade
 from cl_server_shared.jobs.sql import claims as sql_claims
 from cl_server_shared.jobs.sql import outbox as sql_outbox
 from cl_server_shared.jobs.sql import rows as sql_rows
+from cl_server_shared.jobs.sql.search import find_statement, matching_statement
 
 pytest_plugins = ["tests.support.databases"]
 
@@ -48,7 +49,9 @@ def plan_of(engine: Engine, statement: Statement, values: Mapping[str, object]) 
 
 def searched(plan: str) -> list[str]:
     """Return what finds rows of `jobs`: the names of the indexes, or how a table is read."""
-    return re.findall(r"(?:Index|Scan) (?:Scan )?(?:using|on) (ix_\w+|jobs_pkey|jobs)", plan)
+    return re.findall(
+        r"(?:Index|Scan) (?:Scan )?(?:Backward )?(?:using|on) (ix_\w+|jobs_pkey|jobs)", plan
+    )
 
 
 def claim_of(number_of_types: int) -> dict[str, object]:
@@ -68,7 +71,7 @@ def test_a_claim_probes_the_waiting_jobs_and_sorts_only_heads(
     plan = plan_of(engine, sql_claims.CLAIM, claim_of(number_of_types))
 
     assert searched(plan) == ["ix_jobs_waiting", "ix_jobs_waiting", "jobs_pkey"]
-    assert re.findall(r"Sort Key: (.*)", plan) == ["head.priority DESC, head.id"]
+    assert re.findall(r"Sort Key: (.*)", plan) == ["first.priority DESC, first.id"]
     assert plan.count("LockRows") == 1  # of the job that is taken, not of each head
 
 
@@ -150,6 +153,8 @@ def _name_of(value: object) -> str:
         (sql_rows.DELETE, ["ix_jobs_job_id"]),
         (sql_rows.save_state(("status", "output"), is_unannounced=True), ["jobs_pkey"]),
         (sql_rows.save_state(("progress",), is_unannounced=False), ["jobs_pkey"]),
+        (sql_rows.save_checkpoint(is_claimed=True), ["ix_jobs_job_id"]),
+        (sql_rows.CHECKPOINT, ["ix_jobs_job_id"]),
     ],
     ids=_name_of,
 )
@@ -176,6 +181,32 @@ def test_recording_what_was_announced_reads_the_named_jobs_only(engine: Engine) 
     plan = plan_of(engine, sql_outbox.RECORD_ANNOUNCED, values)
 
     assert searched(plan) == ["ix_jobs_job_id", "jobs_pkey"]
+
+
+def test_removing_many_jobs_reads_those_jobs_only(engine: Engine) -> None:
+    plan = plan_of(engine, sql_rows.DELETE_EACH, {"ids": json.dumps([1, 2])})
+
+    assert searched(plan) == ["jobs_pkey"]
+
+
+def test_finding_jobs_by_their_ids_reads_those_jobs_only(engine: Engine) -> None:
+    by_ids = frozenset({"job_ids"})
+    values = {"job_ids": json.dumps(["job1", "job2"]), "limit": 10}
+    for statement in (
+        find_statement(by_ids, "newest"),
+        matching_statement(by_ids, "oldest", "cancel"),
+    ):
+        assert searched(plan_of(engine, statement, values)) == ["ix_jobs_job_id"]
+
+
+def test_pages_in_both_orders_follow_the_row_ids(engine: Engine) -> None:
+    newest = find_statement(frozenset({"before_id"}), "newest")
+    oldest = find_statement(frozenset({"after_id"}), "oldest")
+
+    for statement, name in ((newest, "before_id"), (oldest, "after_id")):
+        plan = plan_of(engine, statement, {name: 39_000, "limit": 10})
+        assert searched(plan) == ["jobs_pkey"]
+        assert "Sort" not in plan
 
 
 def test_waiting_for_jobs_reads_those_jobs_only(engine: Engine) -> None:

@@ -53,7 +53,7 @@ PLAIN: Final = ("canary", "input", "output", "a", "b c", "写真.jpg")
 
 
 @dataclass(frozen=True)
-class World:
+class FolderTree:
     """A base folder with jobs in it, and beside it what nobody may touch or read."""
 
     root: Path
@@ -98,20 +98,20 @@ def plant_links(job: Path, outside: Path) -> None:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    world = World(tmp_path, LocalJobStorage(tmp_path / "base"))
+def tree(tmp_path: Path) -> FolderTree:
+    tree = FolderTree(tmp_path, LocalJobStorage(tmp_path / "base"))
     outside = tmp_path / "outside"
-    for folder in (outside / "sub", world.jobs / "other" / "input"):
+    for folder in (outside / "sub", tree.jobs / "other" / "input"):
         folder.mkdir(parents=True)
-    canaries = (outside, tmp_path / "base", world.jobs / "other" / "input")
+    canaries = (outside, tmp_path / "base", tree.jobs / "other" / "input")
     for folder in canaries:
         (folder / "canary").write_bytes(SECRET)
-    plant_links(world.jobs / "job", outside)
-    (world.jobs / "link-out").symlink_to(outside)
-    (world.jobs / "link-to-other").symlink_to("other")
-    (world.jobs / "link-to-nothing").symlink_to(outside / "made-job")
-    (world.jobs / "plain-file").write_bytes(SECRET)
-    return world
+    plant_links(tree.jobs / "job", outside)
+    (tree.jobs / "link-out").symlink_to(outside)
+    (tree.jobs / "link-to-other").symlink_to("other")
+    (tree.jobs / "link-to-nothing").symlink_to(outside / "made-job")
+    (tree.jobs / "plain-file").write_bytes(SECRET)
+    return tree
 
 
 @pytest.fixture(scope="module")
@@ -145,12 +145,12 @@ async def is_refused_async(call: Callable[[], Coroutine[object, object, object]]
 class Attack:
     """Every call of the storage, made with one pair; each checks what comes back."""
 
-    world: World
+    tree: FolderTree
     job_id: str
     path: str
 
     def refusals_by_job(self) -> list[bool]:
-        storage, job_id = self.world.storage, self.job_id
+        storage, job_id = self.tree.storage, self.job_id
         return [
             is_refused(self._measure),
             is_refused(lambda: self._check(storage.resolve_path(job_id))),
@@ -158,48 +158,58 @@ class Attack:
         ]
 
     def refusals_by_path(self, portal: BlockingPortal) -> list[bool]:
-        storage, pair = self.world.storage, (self.job_id, self.path)
+        storage, pair = self.tree.storage, (self.job_id, self.path)
+        asynchronous = portal.call(self._open_and_save)
+        assert self._open_and_save_sync() == asynchronous
         return [
-            *portal.call(self._open_and_save),
+            *asynchronous,
             is_refused(lambda: self._check(storage.allocate_path(*pair, mkdirs=False))),
             is_refused(lambda: self._check(storage.allocate_path(*pair))),
             is_refused(lambda: self._check(storage.resolve_path(*pair))),
         ]
 
     async def _open_and_save(self) -> tuple[bool, bool]:
-        save = partial(self.world.storage.save, self.job_id, self.path, b"intruder")
+        save = partial(self.tree.storage.save, self.job_id, self.path, b"intruder")
         return await is_refused_async(self._read), await is_refused_async(save)
 
+    def _open_and_save_sync(self) -> tuple[bool, bool]:
+        save = partial(self.tree.storage.save_sync, self.job_id, self.path, b"intruder")
+        return is_refused(self._read_sync), is_refused(save)
+
     async def _read(self) -> None:
-        async with await self.world.storage.open(self.job_id, self.path) as file:
+        async with await self.tree.storage.open(self.job_id, self.path) as file:
             assert SECRET not in await file.read()
 
+    def _read_sync(self) -> None:
+        with self.tree.storage.open_sync(self.job_id, self.path) as file:
+            assert SECRET not in file.read()
+
     def _measure(self) -> None:
-        listed = self.world.storage.list_files(self.job_id)
-        paths = [self.world.jobs / self.job_id / name for name in listed]
-        size_bytes = self.world.storage.size_bytes(self.job_id)
+        listed = self.tree.storage.list_files(self.job_id)
+        paths = [self.tree.jobs / self.job_id / name for name in listed]
+        size_bytes = self.tree.storage.size_bytes(self.job_id)
         assert size_bytes == sum(self._check(path).lstat().st_size for path in paths)
 
     def _check(self, path: Path) -> Path:
-        assert path.resolve().is_relative_to(self.world.jobs.resolve() / self.job_id)
+        assert path.resolve().is_relative_to(self.tree.jobs.resolve() / self.job_id)
         return path
 
 
-def try_everything(world: World, portal: BlockingPortal, job_id: str, path: str) -> bool:
+def try_everything(tree: FolderTree, portal: BlockingPortal, job_id: str, path: str) -> bool:
     """Attack with one pair, then clean up; return whether every call refused the path."""
-    before = world.forbidden(job_id)
-    attack = Attack(world, job_id, path)
+    before = tree.forbidden(job_id)
+    attack = Attack(tree, job_id, path)
 
     by_job = attack.refusals_by_job()
     is_bad_path = all(attack.refusals_by_path(portal))
     # The links in `job` are slow to plant: they stay while nothing was stored among them.
     if job_id != "job" or not is_bad_path:
-        by_job.append(is_refused(lambda: world.storage.remove(job_id)))
+        by_job.append(is_refused(lambda: tree.storage.remove(job_id)))
 
-    assert world.forbidden(job_id) == before
+    assert tree.forbidden(job_id) == before
     assert len(set(by_job)) == 1
-    if not (world.jobs / "job").exists():
-        plant_links(world.jobs / "job", world.root / "outside")
+    if not (tree.jobs / "job").exists():
+        plant_links(tree.jobs / "job", tree.root / "outside")
     return is_bad_path
 
 
@@ -218,11 +228,11 @@ def hostile_pairs(random: Random, count: int) -> Generator[tuple[str, str]]:
     "seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 8))]
 )
 def test_ten_thousand_generated_pairs_escape_nowhere(
-    world: World, portal: BlockingPortal, seed: int
+    tree: FolderTree, portal: BlockingPortal, seed: int
 ) -> None:
     pairs = hostile_pairs(Random(seed), PAIRS // 8)
 
-    refused = sum(try_everything(world, portal, *pair) for pair in pairs)
+    refused = sum(try_everything(tree, portal, *pair) for pair in pairs)
 
     kept = PAIRS // 8 - refused
     print(f"\n{PAIRS // 8} hostile pairs: {refused} refused, {kept} kept inside, 0 escaped")
@@ -238,46 +248,46 @@ def test_ten_thousand_generated_pairs_escape_nowhere(
     separator=st.sampled_from(("/", "//", "\\", "/./", "/../")),
 )
 def test_no_pair_that_hypothesis_finds_escapes(
-    world: World, portal: BlockingPortal, job_id: str, parts: list[str], separator: str
+    tree: FolderTree, portal: BlockingPortal, job_id: str, parts: list[str], separator: str
 ) -> None:
-    try_everything(world, portal, job_id, separator.join(parts))
+    try_everything(tree, portal, job_id, separator.join(parts))
 
 
 @pytest.mark.parametrize("path", LINKS)
 def test_every_link_in_a_job_is_refused_by_every_call(
-    world: World, portal: BlockingPortal, path: str
+    tree: FolderTree, portal: BlockingPortal, path: str
 ) -> None:
-    assert try_everything(world, portal, "job", path)
+    assert try_everything(tree, portal, "job", path)
 
 
 @pytest.mark.parametrize("job_id", LINKED_JOBS)
 def test_a_job_folder_that_is_a_link_or_a_file_is_refused_by_every_call(
-    world: World, portal: BlockingPortal, job_id: str
+    tree: FolderTree, portal: BlockingPortal, job_id: str
 ) -> None:
-    assert try_everything(world, portal, job_id, "input/a")
+    assert try_everything(tree, portal, job_id, "input/a")
     with pytest.raises(InvalidPathError):
-        world.storage.remove(job_id)
+        tree.storage.remove(job_id)
 
 
 @pytest.mark.parametrize("job_id", ["", ".", "..", "../x", "/", "a/..", "job/..", None])
-def test_removing_what_is_no_job_raises_and_deletes_nothing(world: World, job_id: str) -> None:
-    before = world.forbidden("")
+def test_removing_what_is_no_job_raises_and_deletes_nothing(tree: FolderTree, job_id: str) -> None:
+    before = tree.forbidden("")
 
     with pytest.raises(InvalidPathError):
-        world.storage.remove(job_id)
+        tree.storage.remove(job_id)
 
-    assert world.forbidden("") == before
-
-
-def test_removing_a_job_takes_its_links_and_not_what_they_point_to(world: World) -> None:
-    before = world.forbidden("job")
-
-    assert world.storage.remove("job") is True
-    assert not (world.jobs / "job").exists()
-    assert world.forbidden("job") == before
+    assert tree.forbidden("") == before
 
 
-def test_sizes_and_lists_count_no_link(world: World) -> None:
-    assert world.storage.list_files("job") == ["input/mine"]
-    assert world.storage.size_bytes("job") == len(b"mine")
-    assert world.storage.total_size_bytes() == len(b"mine") + len(SECRET)
+def test_removing_a_job_takes_its_links_and_not_what_they_point_to(tree: FolderTree) -> None:
+    before = tree.forbidden("job")
+
+    assert tree.storage.remove("job") is True
+    assert not (tree.jobs / "job").exists()
+    assert tree.forbidden("job") == before
+
+
+def test_sizes_and_lists_count_no_link(tree: FolderTree) -> None:
+    assert tree.storage.list_files("job") == ["input/mine"]
+    assert tree.storage.size_bytes("job") == len(b"mine")
+    assert tree.storage.total_size_bytes() == len(b"mine") + len(SECRET)

@@ -14,6 +14,7 @@ import pytest
 from cl_server_shared.errors import InvalidPathError
 from cl_server_shared.files.storage import LocalJobStorage
 from tests.support.processes import child
+from tests.support.sync_storage import SyncJobStorage
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.slow  # a race needs a second process
@@ -30,28 +31,28 @@ def outside(tmp_path: Path) -> Path:
     return outside
 
 
-def swap_folder(victim: Path, target: Path) -> None:
+def swap_folder(swapped: Path, target: Path) -> None:
     """Turn a folder into a link to *target* and back, as fast as possible, until killed."""
-    aside = victim.with_name("aside")
+    aside = swapped.with_name("aside")
     while True:
         with suppress(OSError):
-            victim.rename(aside)
+            swapped.rename(aside)
         with suppress(OSError):
-            victim.symlink_to(target)
+            swapped.symlink_to(target)
         with suppress(OSError):
-            victim.unlink()
+            swapped.unlink()
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def swap_file(victim: Path, target: Path) -> None:
+def swap_file(swapped: Path, target: Path) -> None:
     """Put a link to *target* in the place of a file and the file back, until killed."""
-    kept, next_one = victim.with_name("kept"), victim.with_name("next")
+    kept, next_one = swapped.with_name("kept"), swapped.with_name("next")
     kept.write_bytes(b"new")
     while True:
         next_one.symlink_to(target)
-        next_one.replace(victim)
+        next_one.replace(swapped)
         next_one.hardlink_to(kept)
-        next_one.replace(victim)
+        next_one.replace(swapped)
         next_one.unlink(missing_ok=True)
 
 
@@ -79,34 +80,41 @@ async def repeat(call: Callable[[], Awaitable[object]]) -> Counter[str]:
     return counts
 
 
+STORAGES = pytest.mark.parametrize("storage_class", [LocalJobStorage, SyncJobStorage])
+
+
+@STORAGES
 def test_no_file_is_saved_or_measured_through_a_folder_that_becomes_a_link(
-    tmp_path: Path, outside: Path
+    tmp_path: Path, outside: Path, storage_class: type[LocalJobStorage]
 ) -> None:
-    storage, before = LocalJobStorage(tmp_path / "base"), seen(outside)
-    victim = storage.allocate_path("victim", "d")
+    storage, before = storage_class(tmp_path / "base"), seen(outside)
+    swapped = storage.allocate_path("job", "d")
 
     async def save_and_measure() -> None:
-        await storage.save("victim", "d/canary", b"new")
+        await storage.save("job", "d/canary", b"new")
         # At most the file and the one put aside; the canary is longer.
-        assert storage.size_bytes("victim") <= 2 * len(b"new")
+        assert storage.size_bytes("job") <= 2 * len(b"new")
 
-    with child(partial(swap_folder, victim, outside)):
+    with child(partial(swap_folder, swapped, outside)):
         counts = anyio.run(repeat, save_and_measure)
 
     print(f"\nsaves against a swapping attacker: {dict(counts)}, 0 outside")
     assert seen(outside) == before
 
 
-def test_no_file_is_read_through_a_link_that_takes_its_place(tmp_path: Path, outside: Path) -> None:
-    storage = LocalJobStorage(tmp_path / "base")
-    victim = storage.allocate_path("victim", "file")
+@STORAGES
+def test_no_file_is_read_through_a_link_that_takes_its_place(
+    tmp_path: Path, outside: Path, storage_class: type[LocalJobStorage]
+) -> None:
+    storage = storage_class(tmp_path / "base")
+    swapped = storage.allocate_path("job", "file")
 
     async def read() -> None:
-        async with await storage.open("victim", "file") as file:
+        async with await storage.open("job", "file") as file:
             assert await file.read() == b"new"
 
-    with child(partial(swap_file, victim, outside / "canary")):
-        wait_until(victim.exists)
+    with child(partial(swap_file, swapped, outside / "canary")):
+        wait_until(swapped.exists)
         counts = anyio.run(repeat, read)
 
     print(f"\nreads against a swapping attacker: {dict(counts)}, 0 outside")
@@ -120,11 +128,11 @@ def test_a_remove_deletes_nothing_through_a_folder_that_becomes_a_link(
     deadline = time.monotonic() + 2
 
     removed = 0
-    with child(partial(swap_folder, storage.allocate_path("victim", "d"), outside)):
+    with child(partial(swap_folder, storage.allocate_path("job", "d"), outside)):
         while time.monotonic() < deadline:
             with suppress(FileNotFoundError, InvalidPathError):
-                storage.allocate_path("victim", "d/deep/file").touch()
-            removed += storage.remove("victim")
+                storage.allocate_path("job", "d/deep/file").touch()
+            removed += storage.remove("job")
 
     print(f"\n{removed} removes against a swapping attacker, 0 outside")
     assert removed > 0

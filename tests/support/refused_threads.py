@@ -1,8 +1,28 @@
-"""A system that has no more threads to give."""
+"""A system that refuses threads, really: each asks for a stack larger than any address space."""
 
 import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Final
+
+_STACK_BYTES: Final = 1 << 56
+
+
+@contextmanager
+def refused_threads() -> Generator[None]:
+    """Have every start of a thread refused in this process; those that run go on."""
+    refuse_threads()
+    try:
+        yield
+    finally:
+        threading.stack_size(0)
+
+
+def refuse_threads() -> None:
+    """Have every start of a thread refused in this process from now on."""
+    threading.stack_size(_STACK_BYTES)
 
 
 def refuse_start(_thread: threading.Thread) -> None:
-    """Stand in for `threading.Thread.start`."""
+    """Stand in for `threading.Thread.start`, where only some threads are to be refused."""
     raise RuntimeError("can't start new thread")

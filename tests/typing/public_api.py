@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
-from typing import assert_type, final, override
+from typing import BinaryIO, assert_type, final, override
 
 from dependency_injector import providers
 from pydantic import SecretStr
@@ -17,6 +17,7 @@ from cl_server_shared import (
     Config,
     ConfigError,
     Container,
+    ContainerClosedError,
     DatabaseError,
     EventStream,
     InOrder,
@@ -40,6 +41,7 @@ from cl_server_shared.events.none import NoneBroadcaster
 from cl_server_shared.events.stream import events
 from cl_server_shared.jobs.async_repository import AsyncJobRepository
 from cl_server_shared.jobs.leases import LeaseKeeper
+from cl_server_shared.jobs.outbox_relay import OutboxRelay
 from cl_server_shared.jobs.repository import RepositoryParts
 from cl_server_shared.models import Base, Job, QueueEntry
 from cl_server_shared.models.json_object import JsonObject
@@ -166,6 +168,16 @@ async def a_storage_is_typed(storage: JobStorage, upload: "Upload") -> None:
     await storage.save("a", "input/x", 5)  # pyright: ignore[reportArgumentType]
 
 
+def a_storage_without_an_event_loop_is_typed(
+    storage: JobStorage, file: BinaryIO, upload: "Upload"
+) -> None:
+    for source in (b"bytes", bytearray(), memoryview(b""), "/a/path", Path(), file):
+        assert_type(storage.save_sync("a", "input/x", source), SavedJobFile)
+    with storage.open_sync("a", "input/x") as stored:
+        assert_type(stored, BinaryIO)
+    storage.save_sync("a", "input/x", upload)  # pyright: ignore[reportArgumentType]
+
+
 class Upload:
     """Has the shape of Starlette's UploadFile."""
 
@@ -257,6 +269,7 @@ def every_provider_is_typed(container: Container) -> None:
     assert_type(container.worker_registry(), WorkerRegistry)
     assert_type(container.memory_workers(), MemoryWorkerRegistry)
     assert_type(container.leases(), LeaseKeeper)
+    assert_type(container.outbox(), OutboxRelay)
     assert_type(container.repository_parts(), RepositoryParts)
     assert_type(container.job_repository(), JobManagement)
     assert_type(container.async_job_repository(), AsyncJobRepository)
@@ -289,6 +302,13 @@ def every_provider_is_swapped_in_one_line(
 def a_block_gives_the_container() -> None:
     with running(Container()) as container:
         assert_type(container, Container)
+
+
+def blocks_may_be_nested(container: Container) -> None:
+    with running(container) as outer, running(outer) as inner:
+        assert_type(inner, Container)
+    running(Container)  # pyright: ignore[reportArgumentType]
+    running(container.clock)  # pyright: ignore[reportArgumentType]
 
 
 async def an_asynchronous_block_gives_the_container() -> None:
@@ -337,5 +357,12 @@ def a_database_is_made_from_a_url() -> None:
 
 
 def errors_are_of_one_family() -> tuple[Sequence[type[ClServerError]], Sequence[type[ValueError]]]:
-    every = [ConfigError, InvalidJobError, InvalidPathError, DatabaseError, SchemaError]
+    every = [
+        ConfigError,
+        ContainerClosedError,
+        InvalidJobError,
+        InvalidPathError,
+        DatabaseError,
+        SchemaError,
+    ]
     return every, [InvalidJobError, InvalidPathError]

@@ -1,6 +1,8 @@
 """Settings from the environment: their defaults, what wins, and what is told of wrong ones."""
 
 import os
+import pickle
+import pprint
 import tempfile
 from collections.abc import Iterator
 from functools import partial
@@ -9,7 +11,7 @@ from typing import cast
 from unittest import mock
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 import cl_server_shared
 from cl_server_shared.config import (
@@ -287,6 +289,83 @@ def test_secrets_show_neither_in_repr_nor_in_errors(monkeypatch: pytest.MonkeyPa
     assert "hunter2" not in f"{settings!r} {settings} {refused.value} {refused.value.__cause__}"
     assert settings.ADMIN_PASSWORD is not None
     assert settings.ADMIN_PASSWORD.get_secret_value() == "hunter2"
+
+
+def printed_forms(settings: Settings) -> dict[str, str]:
+    """Return every way in which settings come before people's eyes."""
+    return {
+        "repr": repr(settings),
+        "str": str(settings),
+        "dump": str(settings.model_dump()),
+        "json dump": str(settings.model_dump(mode="json")),
+        "json": settings.model_dump_json(),
+        "dict": str(dict(settings)),
+        "vars": str(vars(settings)),
+        "rich": str(list(settings.__rich_repr__())),
+        "pprint": pprint.pformat(settings),
+    }
+
+
+URL_FIELDS = ["DATABASE_URL", "STORE_DATABASE_URL", "AUTH_DATABASE_URL", "WORKER_DATABASE_URL"]
+
+
+@pytest.mark.parametrize("name", [*URL_FIELDS, "ADMIN_PASSWORD", "MQTT_PASSWORD"])
+@pytest.mark.parametrize("password", ["hunter2", "hunter2%40%2F", "hunter2@more/and?more"])
+def test_no_printed_form_shows_a_password(
+    monkeypatch: pytest.MonkeyPatch, name: str, password: str
+) -> None:
+    secret = f"postgresql://me:{password}@host/jobs" if name in URL_FIELDS else password
+    monkeypatch.setenv("MQTT_USERNAME", "me")
+    monkeypatch.setenv(name, secret)
+    settings = load_settings()
+
+    shown = printed_forms(settings)
+    assert {form for form, text in shown.items() if "hunter2" in text or "more" in text} == set()
+    assert all(name in text for text in shown.values())
+    value = cast("object", getattr(settings, name))  # getattr gives Any
+    assert (value.get_secret_value() if isinstance(value, SecretStr) else value) == secret
+
+
+def test_a_copys_urls_are_masked_too(tmp_path: Path) -> None:
+    url = "postgresql://me:hunter2@host/jobs"
+    settings = Settings(CL_SERVER_DIR=str(tmp_path)).model_copy(update={"DATABASE_URL": url})
+
+    assert url == settings.DATABASE_URL
+    assert "hunter2" not in f"{settings!r} {settings} {settings.model_dump()}"
+    assert "me:***@host" in settings.model_dump_json()
+
+
+def test_a_password_in_a_wrong_value_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MQTT_PORT", "mqtt://me:hunter2@host:1883")
+
+    with pytest.raises(
+        ConfigError, match=r"^MQTT_PORT='mqtt://me:\*\*\*@host:1883' is not allowed"
+    ):
+        load_settings()
+
+
+@pytest.mark.parametrize("name", ["MQTT_PORT", "DATABASE_URL", "MQTT_PROT"])
+def test_settings_cannot_be_changed_and_tell_how_others_are_made(name: str) -> None:
+    settings = load_settings()
+
+    with pytest.raises(ConfigError) as refused:
+        setattr(settings, name, 1)
+    assert str(refused.value) == (
+        f"{name} cannot be changed: settings are frozen. Set {name} in the environment before they "
+        f"are read, or make others: Settings({name}=...), "
+        f'settings.model_copy(update={{"{name}": ...}})'
+    )
+    with pytest.raises(ConfigError, match="cannot be changed"):
+        delattr(settings, name)
+    assert settings == load_settings()
+
+
+def test_other_settings_are_made_from_these() -> None:
+    settings = load_settings()
+
+    other = settings.model_copy(update={"MQTT_PORT": 1884})
+    assert (settings.MQTT_PORT, other.MQTT_PORT) == (1883, 1884)
+    assert pickle.loads(pickle.dumps(settings)) == settings
 
 
 def test_an_argument_that_is_no_setting_is_refused(tmp_path: Path) -> None:

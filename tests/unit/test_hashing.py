@@ -6,8 +6,11 @@ from hashlib import sha256
 from itertools import cycle
 from random import Random
 
+import pytest
+
 from cl_server_shared.files.hashing import Digest
 from cl_server_shared.files.sources import CHUNKS_KEPT
+from tests.support.refused_threads import refused_threads
 from tests.support.waiting import wait_until
 
 _MB = 1 << 20
@@ -54,6 +57,20 @@ def test_small_chunks_need_no_thread_and_large_ones_only_until_they_are_hashed()
     wait_until(lambda: hashing() == [])
     digest.update(b"small")
     assert hashing() == []
+
+
+def test_where_threads_are_refused_the_caller_hashes(caplog: pytest.LogCaptureFixture) -> None:
+    chunks = [os.urandom(_MB) for _ in range(CHUNKS_KEPT + 3)]
+    whole, digest = sha256(), Digest()
+    with refused_threads():
+        for chunk in chunks:
+            whole.update(chunk)
+            digest.update(chunk)
+    digest.update(chunks[0])
+    whole.update(chunks[0])
+
+    assert digest.hex == whole.hexdigest()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
 def hashing() -> list[threading.Thread]:

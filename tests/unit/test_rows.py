@@ -239,6 +239,7 @@ def test_a_new_row_holds_its_record_as_compact_json() -> None:
         "error_message": None,
         "created_at": 5,
         "completed_at": None,
+        "available_at": None,
     }
 
 

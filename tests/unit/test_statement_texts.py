@@ -15,6 +15,7 @@ from cl_server_shared.jobs.rows import ROW_COLUMNS
 from cl_server_shared.jobs.sql import claims as sql_claims
 from cl_server_shared.jobs.sql import outbox as sql_outbox
 from cl_server_shared.jobs.sql import rows as sql_rows
+from cl_server_shared.jobs.sql.search import find_statement, matching_statement
 
 
 class _Request(Protocol):
@@ -132,6 +133,10 @@ def test_a_claim_of_one_type_probes_its_waiting_jobs_alone(connection: sqlite3.C
         (sql_rows.save_state(("status", "output"), is_unannounced=True), ["PRIMARY KEY"]),
         (sql_rows.save_state(("status",), is_unannounced=True, is_takeover=True), ["PRIMARY KEY"]),
         (sql_rows.save_state(("progress",), is_unannounced=False), ["PRIMARY KEY"]),
+        (sql_rows.save_checkpoint(is_claimed=True), ["ix_jobs_job_id"]),
+        (sql_rows.CHECKPOINT, ["ix_jobs_job_id"]),
+        (find_statement(frozenset({"before_id"}), "newest"), ["PRIMARY KEY"]),
+        (find_statement(frozenset({"after_id"}), "oldest"), ["PRIMARY KEY"]),
     ],
     ids=_name_of,
 )
@@ -160,6 +165,22 @@ def test_recording_what_was_announced_reads_the_named_jobs_only(
 
     assert searched(plan) == ["PRIMARY KEY", "ix_jobs_job_id"]
     assert {step.split(" VIRTUAL")[0] for step in scanned_or_sorted(plan)} == {"SCAN announced"}
+
+
+def test_removing_many_jobs_reads_those_jobs_only(connection: sqlite3.Connection) -> None:
+    plan = plan_of(connection, sql_rows.DELETE_EACH, {"ids": json.dumps([1, 2])})
+
+    assert searched(plan) == ["PRIMARY KEY"]
+
+
+def test_finding_jobs_by_their_ids_reads_those_jobs_only(connection: sqlite3.Connection) -> None:
+    by_ids = frozenset({"job_ids"})
+    values = {"job_ids": json.dumps(["job1", "job2"]), "limit": 10}
+    for statement in (
+        find_statement(by_ids, "newest"),
+        matching_statement(by_ids, "oldest", "cancel"),
+    ):
+        assert searched(plan_of(connection, statement, values)) == ["ix_jobs_job_id"]
 
 
 def test_waiting_for_jobs_reads_those_jobs_only(connection: sqlite3.Connection) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy.pool import (
 )
 
 from cl_server_shared.errors import DatabaseError
+from cl_server_shared.process.masked_url import masked_url
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,10 @@ def make_engine(url: str, postgres: PostgresOptions | None = None) -> Engine:
         return _create(_with_driver(make_url(url)), postgres or PostgresOptions())
     except (ArgumentError, NoSuchModuleError) as error:
         raise DatabaseError(f"the database URL cannot be used: {error}") from error
+    except ValueError:  # it quotes what it took for the port, which may be a piece of the password
+        raise DatabaseError(
+            f"the database URL {masked_url(url)} cannot be read: is its port a number?"
+        ) from None
     except ModuleNotFoundError as error:
         raise DatabaseError(
             f"the database's driver is missing ({error}): install cl-server-shared[postgres]"

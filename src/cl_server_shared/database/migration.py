@@ -33,6 +33,7 @@ from cl_server_shared.database.schema import (
 from cl_server_shared.errors import SchemaError
 from cl_server_shared.models import Base
 from cl_server_shared.process.clock import Clock, SystemClock
+from cl_server_shared.process.masked_url import masked_url
 
 ABANDONED_LEASE_MS: Final = 3_600_000
 """How long a job that older code left `processing` may still be finished by it: one hour."""
@@ -100,8 +101,8 @@ def require_schema(engine: Engine, *, may_upgrade: bool) -> None:
     owned = lacking == "the table jobs" and migrated_elsewhere
     if owned or not may_upgrade:
         raise SchemaError(
-            f"the database {engine.url!r} lacks {lacking}: run the service's own migrations first, "
-            "then cl_server_shared.database.upgrade(engine)"
+            f"the database {masked_url(repr(engine.url))} lacks {lacking}: run the service's own "
+            "migrations first, then cl_server_shared.database.upgrade(engine)"
         )
     upgrade(engine)
 
@@ -124,8 +125,9 @@ def _require_not_newer(connection: Connection) -> None:
     version = connection.scalar(select(func.max(VERSION_TABLE.c.version)))
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise SchemaError(
-            f"the tables of {connection.engine.url!r} have version {version}, and this library "
-            f"knows {SCHEMA_VERSION}: install the newer cl-server-shared that changed them"
+            f"the tables of {masked_url(repr(connection.engine.url))} have version "
+            f"{version}, and this library knows {SCHEMA_VERSION}: install the newer "
+            "cl-server-shared that changed them"
         )
 
 

@@ -42,6 +42,7 @@ def _jobs_table() -> Table:
         Column("attempts", Text),
         Column("event_seq", BigInteger, nullable=False, server_default=text("0")),
         Column("unannounced_at", BigInteger),
+        Column("checkpoint", Text),
     ):
         jobs.append_column(column)
     return jobs

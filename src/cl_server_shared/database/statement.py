@@ -1,10 +1,10 @@
-"""SQL text made once per dialect from SQLAlchemy Core, and bound without it."""
+"""SQL text compiled once per dialect by SQLAlchemy, and bound without it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Final, NamedTuple, final
 
-from sqlalchemy import ClauseElement, Dialect, UpdateBase
+from sqlalchemy import ClauseElement, Dialect, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -21,12 +21,13 @@ class Statement:
 
     Args:
         name: what the statement does, for error messages.
-        build: makes the Core construct for a dialect's name (`sqlite` or `postgresql`).
+        build: makes the SQL, with parameters like `:name`, or a Core construct, for a dialect's
+            name (`sqlite` or `postgresql`).
         is_visible: whether those who wait for jobs are to look when it has changed something.
     """
 
     def __init__(
-        self, name: str, build: Callable[[str], ClauseElement], *, is_visible: bool = True
+        self, name: str, build: Callable[[str], ClauseElement | str], *, is_visible: bool = True
     ) -> None:
         self.name = name
         self._build = build
@@ -58,12 +59,13 @@ class Compiled(NamedTuple):
     gives_rows: bool
 
 
-def _compile(construct: ClauseElement, dialect: Dialect) -> Compiled:
+def _compile(built: ClauseElement | str, dialect: Dialect) -> Compiled:
+    construct = text(built) if isinstance(built, str) else built
     compiled = construct.compile(dialect=dialect)
     names = compiled.positiontup if isinstance(compiled, SQLCompiler) else None
-    is_change = isinstance(construct, UpdateBase)
-    gives_rows = not is_change or bool(construct.returning_column_descriptions)
-    return Compiled(str(compiled), _arranging(names), is_change, gives_rows)
+    sql = " ".join(str(compiled).split())
+    is_change = sql.startswith(("INSERT", "UPDATE", "DELETE"))
+    return Compiled(sql, _arranging(names), is_change, not is_change or " RETURNING " in sql)
 
 
 def _arranging(names: list[str] | None) -> Callable[[Values], tuple[object, ...] | Values]:

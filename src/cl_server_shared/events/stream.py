@@ -15,6 +15,7 @@ from cl_server_shared.models import JobEvent
 from cl_server_shared.process.log_limits import Doubling
 from cl_server_shared.process.loop_waker import LoopWaker
 from cl_server_shared.protocols.events import Broadcaster, Subscription
+from cl_server_shared.protocols.fitting import require_port
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -171,9 +172,11 @@ def events(
         wait_ms: how long an event is then held for those that it follows, 0 or more.
 
     Raises:
-        ConfigError: an argument is outside what is allowed, or *topic* is no topic filter.
+        ConfigError: an argument is outside what is allowed, *topic* is no topic filter, or
+            *broadcaster* is none, such as a provider of one.
         ClServerError: the broadcaster is closed.
     """
+    require_port("broadcaster", broadcaster, Broadcaster)
     if max_waiting < 1:
         raise ConfigError(f"max_waiting is {max_waiting}: allowed is 1 or more")
     buffer = EventBuffer(max_waiting)

@@ -70,7 +70,7 @@ def opened_parent(jobs: Path, path: JobPath, *, make: bool = False) -> Generator
 
     Raises:
         FileNotFoundError: that folder is absent, and *make* is False.
-        InvalidPathError: a part on the way is a symbolic link or no folder.
+        InvalidPathError: a name above the last is a symbolic link or no folder.
     """
     with (
         opened_job(jobs, path.job_id, make=make) as job,

@@ -7,6 +7,7 @@ Symbolic links cannot be seen here; `folders` refuses them.
 """
 
 import re
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, override
@@ -82,10 +83,10 @@ def checked_path(job_id: object) -> JobPath:
     Raises:
         InvalidPathError: *job_id* is not one plain folder name.
     """
-    text = _plain_text(job_id, "job id")
+    text = _plain_text(job_id, "job_id")
     if "/" in text:
-        raise _refusal("job id", text, "it is one folder name, without '/'")
-    return JobPath(_checked_name(text, "job id", text))
+        raise _refusal("job_id", text, "it is one folder name, without '/'")
+    return JobPath(_checked_name(text, "job_id", text))
 
 
 def checked_file_path(job_id: object, relative_path: object) -> JobPath:
@@ -96,36 +97,37 @@ def checked_file_path(job_id: object, relative_path: object) -> JobPath:
             names with one `/` between them: 1 to 64 names, 1,024 bytes of UTF-8 in all.
     """
     job = checked_path(job_id)
-    text = _plain_text(relative_path, "relative path")
+    text = _plain_text(relative_path, "relative_path")
     if text.startswith("/"):
-        raise _refusal("relative path", text, "it is absolute")
+        raise _refusal("relative_path", text, "it is absolute")
     names = text.split("/")
     if len(names) > MAX_DEPTH:
-        raise _refusal("relative path", text, f"it has over {MAX_DEPTH} names")
-    parts = tuple(_checked_name(name, "relative path", text) for name in names)
+        raise _refusal("relative_path", text, f"it has over {MAX_DEPTH} names")
+    parts = tuple(_checked_name(name, "relative_path", text) for name in names)
     if len(text.encode()) > MAX_PATH_BYTES:
-        raise _refusal("relative path", text, f"it has over {MAX_PATH_BYTES} bytes")
+        raise _refusal("relative_path", text, f"it has over {MAX_PATH_BYTES} bytes")
     return JobPath(job.job_id, parts)
 
 
-def _plain_text(value: object, what: str) -> str:
-    """Take the characters of a string, whatever its class makes of `split` or `startswith`."""
+def _plain_text(value: object, argument: str) -> str:
+    """Return the characters of a string, whatever its class makes of `split` or `startswith`."""
     if not isinstance(value, str):
-        shown = repr(value)[:_SHOWN_CHARACTERS]
-        raise InvalidPathError(f"{what} {shown} is a {type(value).__name__}: give a str")
+        raise InvalidPathError(
+            f"{argument} {reprlib.repr(value)} is a {type(value).__name__}: give a str"
+        )
     return str.__str__(value)
 
 
-def _checked_name(name: str, what: str, text: str) -> str:
+def _checked_name(name: str, argument: str, text: str) -> str:
     for is_broken_by, reason in _RULES:
         if is_broken_by(name):
-            raise _refusal(what, text, reason)
+            raise _refusal(argument, text, reason)
     return name
 
 
-def _refusal(what: str, text: str, reason: str) -> InvalidPathError:
+def _refusal(argument: str, text: str, reason: str) -> InvalidPathError:
     shown = repr(text[:_SHOWN_CHARACTERS]) + ("..." if len(text) > _SHOWN_CHARACTERS else "")
     advice = "use plain names such as 'input/photo 1.jpg'"
-    if what == "job id":
+    if argument == "job_id":
         advice = "use one plain name such as 'job-123'"
-    return InvalidPathError(f"{what} {shown} is refused: {reason}; {advice}")
+    return InvalidPathError(f"{argument} {shown} is refused: {reason}; {advice}")

@@ -1,4 +1,4 @@
-"""The way of bytes from any source to a stored file, off the event loop."""
+"""From any source to a stored file: bytes are read, hashed and written."""
 
 from collections.abc import Awaitable, Callable, Generator, Iterable
 from contextlib import closing
@@ -7,9 +7,9 @@ from inspect import iscoroutinefunction
 from itertools import chain
 from typing import Final
 
-from anyio import CancelScope
+from anyio import CancelScope, CapacityLimiter
 
-from cl_server_shared.files.convoys import share_way
+from cl_server_shared.files.save_threads import save_threads
 from cl_server_shared.files.sources import (
     CHUNK_BYTES,
     Chunk,
@@ -19,6 +19,7 @@ from cl_server_shared.files.sources import (
     is_small,
     reader_chunks,
     reader_of,
+    stream_chunks,
 )
 from cl_server_shared.files.staging import StagedFile, Target
 from cl_server_shared.files.worker_thread import Checkpoint, run_in_thread
@@ -36,37 +37,64 @@ async def save_file(target: Target, file: object) -> StagedFile:
     Raises:
         As `LocalJobStorage.save`.
     """
-    staged = StagedFile(target)
+    staged, threads = StagedFile(target), save_threads(target.jobs)
     chunks = blocking_chunks(file)
     if chunks is None:
-        await _save_stream(staged, reader_of(file))
-    elif is_small(file) and not target.fsync:  # threads that wait for a disk do so together
-        await share_way(target.jobs, partial(_store, staged, chunks))
+        await _save_stream(staged, reader_of(file), threads.others)
     else:
-        await run_in_thread(partial(_store_and_close, staged, chunks))
+        # Threads that wait for the disk may be many.
+        is_quick = is_small(file) and not target.fsync
+        limiter = threads.small if is_quick else threads.others
+        await run_in_thread(partial(_store_and_close, staged, chunks), limiter)
     return staged
 
 
-async def _save_stream(staged: StagedFile, read: Callable[[int], object]) -> None:
+def save_file_sync(target: Target, file: object) -> StagedFile:
+    """Store what *file* holds, in this thread, and return what is then known of it.
+
+    Raises:
+        As `LocalJobStorage.save_sync`.
+    """
+    staged = StagedFile(target)
+    _store_and_close(staged, blocking_chunks(file) or stream_chunks(file), _go_on)
+    return staged
+
+
+async def _save_stream(
+    staged: StagedFile, read: Callable[[int], object], limiter: CapacityLimiter
+) -> None:
     first = read(CHUNK_BYTES if iscoroutinefunction(read) else _FIRST_BYTES)
     if isinstance(first, Awaitable):
-        await _save_awaited(staged, bytearray(checked_chunk(await first)), read)
+        batch = bytearray(checked_chunk(await first))
+        await _save_awaited(staged, batch, read, limiter)
     else:
         chunks = chain([checked_chunk(first)], reader_chunks(read))
-        await run_in_thread(partial(_store, staged, chunks))
+        await run_in_thread(partial(_store, staged, chunks), limiter)
 
 
 async def _save_awaited(
-    staged: StagedFile, batch: bytearray, read: Callable[[int], object]
+    staged: StagedFile,
+    batch: bytearray,
+    read: Callable[[int], object],
+    limiter: CapacityLimiter,
 ) -> None:
     try:
         while not await fill(batch, read):
-            await run_in_thread(partial(staged.append, [memoryview(batch)]))
+            await run_in_thread(partial(staged.append, [memoryview(batch)]), limiter)
             batch = bytearray()  # the last one is being hashed
-        await run_in_thread(partial(_store, staged, [memoryview(batch)]))
+        await run_in_thread(partial(_store, staged, [memoryview(batch)]), limiter)
     finally:
         if staged.is_open:
-            await _close(staged)
+            await _close(staged, limiter)
+
+
+async def _close(staged: StagedFile, limiter: CapacityLimiter) -> None:
+    try:
+        with CancelScope(shield=True):
+            await run_in_thread(lambda _: staged.close(), limiter)
+    finally:
+        # A second Task.cancel() of asyncio gets through the shield: then it is closed here.
+        staged.close()
 
 
 def _store_and_close(staged: StagedFile, chunks: Generator[Chunk], checkpoint: Checkpoint) -> None:
@@ -75,16 +103,11 @@ def _store_and_close(staged: StagedFile, chunks: Generator[Chunk], checkpoint: C
         _store(staged, chunks, checkpoint)
 
 
-async def _close(staged: StagedFile) -> None:
-    try:
-        with CancelScope(shield=True):
-            await run_in_thread(lambda _: staged.close())
-    finally:
-        # A second Task.cancel() of asyncio gets through the shield: then it is closed here.
-        staged.close()
-
-
 def _store(staged: StagedFile, chunks: Iterable[Chunk], checkpoint: Checkpoint) -> None:
     with staged:
         staged.append(chunks, checkpoint)
         staged.commit(checkpoint)
+
+
+def _go_on() -> None:
+    """Let the work go on: nobody can cancel it."""

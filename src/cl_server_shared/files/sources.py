@@ -1,7 +1,9 @@
 """What `save` accepts, turned into chunks of bytes."""
 
 import os
-from collections.abc import Awaitable, Buffer, Callable, Generator
+import reprlib
+from collections.abc import Awaitable, Buffer, Callable, Coroutine, Generator
+from functools import partial
 from io import IOBase
 from itertools import cycle
 from os import PathLike
@@ -27,15 +29,25 @@ def blocking_chunks(file: object) -> Generator[Chunk] | None:
 
     Raises, with the first chunk:
         OSError: the path is absent, a folder or unreadable.
-        InvalidSourceError: the path is a pipe, socket or device, or the file is open as text.
+        InvalidSourceError: the path is a pipe, socket or device or has a NUL in it, or the file is
+            closed or open as text.
     """
     if isinstance(file, Buffer):
         return _memory_chunks(file)
     if isinstance(file, str | PathLike):
-        return _path_chunks(Path(os.fsdecode(file)))
+        return _path_chunks(file)
     if isinstance(file, IOBase):
         return reader_chunks(reader_of(file))
     return None
+
+
+def stream_chunks(file: object) -> Generator[Chunk]:
+    """Return the bytes of an open stream of any kind whose `read` blocks.
+
+    Raises:
+        InvalidSourceError: it is no open stream; with the first chunk: it is asynchronous.
+    """
+    return reader_chunks(partial(_read_blocking, reader_of(file)))
 
 
 def is_small(file: object) -> bool:
@@ -47,14 +59,13 @@ def reader_of(file: object) -> Callable[[int], object]:
     """Return the `read` of an open stream, synchronous or not.
 
     Raises:
-        InvalidSourceError: it has none.
+        InvalidSourceError: it has none, or is closed.
     """
     read: object = getattr(file, "read", None)
-    if not callable(read):
-        raise InvalidSourceError(
-            f"cannot save a {type(file).__name__}: give bytes, the path of a file, or an open"
-            " binary stream with read(size)"
-        )
+    if isinstance(file, type) or not callable(read):
+        raise _refusal(f"{reprlib.repr(file)} is a {type(file).__name__}")
+    if getattr(file, "closed", False) is True:
+        raise _refusal(f"{reprlib.repr(file)} is closed")
     return read
 
 
@@ -65,7 +76,7 @@ def reader_chunks(read: Callable[[int], object]) -> Generator[Chunk]:
 
 
 async def fill(batch: bytearray, read: Callable[[int], object]) -> bool:
-    """Read an asynchronous stream into *batch* until it is worth a thread's while, about 1 MiB.
+    """Read an asynchronous stream into *batch*, until that is 1 MiB or more: worth a thread.
 
     Returns:
         Whether the stream is at its end.
@@ -99,9 +110,13 @@ def _memory_chunks(data: Buffer) -> Generator[Chunk]:
         yield view[start : start + CHUNK_BYTES]
 
 
-def _path_chunks(path: Path) -> Generator[Chunk]:
+def _path_chunks(given: str | PathLike[str] | PathLike[bytes]) -> Generator[Chunk]:
     """Read a file into a few buffers in turns."""
-    found = path.stat()
+    try:
+        path = Path(os.fsdecode(given))
+        found = path.stat()
+    except (TypeError, ValueError) as error:
+        raise _refusal(f"{reprlib.repr(given)} is no path of a file ({error})") from error
     if not (S_ISREG(found.st_mode) or S_ISDIR(found.st_mode)):
         raise InvalidSourceError(f"'{path}' is no regular file: open it and give the stream")
     size_bytes = min(CHUNK_BYTES, max(_SMALL_BYTES, found.st_size + 1))
@@ -111,3 +126,21 @@ def _path_chunks(path: Path) -> Generator[Chunk]:
             if not (count := source.readinto(buffer)):
                 return
             yield buffer[:count]
+
+
+def _read_blocking(read: Callable[[int], object], size_bytes: int) -> object:
+    answer = read(size_bytes)
+    if not isinstance(answer, Awaitable):
+        return answer
+    if isinstance(answer, Coroutine):
+        answer.close()  # else Python warns that it was never awaited
+    raise InvalidSourceError(
+        "file is an asynchronous stream, which save_sync cannot read: use 'await save(...)' on an"
+        " event loop, or give bytes, the path of a file, or a stream whose read(size) blocks"
+    )
+
+
+def _refusal(reason: str) -> InvalidSourceError:
+    return InvalidSourceError(
+        f"file {reason}: give bytes, the path of a file, or an open binary stream with read(size)"
+    )

@@ -1,4 +1,4 @@
-"""A file on its way into a job's folder: whole under its final name, or not there at all.
+"""A file that is being stored: whole under its final name, or not there at all.
 
 It is written under a temporary name in the job's own folder, then renamed: POSIX rename(2) replaces
 at once, readers see the old file or the new one.
@@ -22,6 +22,8 @@ from cl_server_shared.files.sources import Chunk
 from cl_server_shared.files.temporary import new_temporary, remove_temporary, sweep
 from cl_server_shared.files.worker_thread import Checkpoint
 
+_WORTH_STARTING_BYTES: Final = 256 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -31,21 +33,6 @@ class Target:
     path: JobPath
     mkdirs: bool
     fsync: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """Descriptors of the job's folder, of the target's folder, and of the temporary file.
-
-    The disk is *awaited* where the commit waits for it: with fsync, and where a file is replaced,
-    since ext4 then begins to write the new one, whole, in rename(2).
-    """
-
-    job: int
-    parent: int
-    temporary: int
-    name: str
-    awaited: bool
 
 
 @final
@@ -77,7 +64,7 @@ class StagedFile:
         """Write and hash *chunks*, each good until `CHUNKS_KEPT` others are asked for.
 
         Raises:
-            InvalidPathError: the target or a folder on the way is a link or of another kind.
+            InvalidPathError: the target or a folder above it is a link or of another kind.
             FileNotFoundError: the target's folder is absent.
             OSError: the system refused to write.
         """
@@ -85,9 +72,9 @@ class StagedFile:
             checkpoint()
             opened = self._open()
             self._digest.update(chunk)
-            write_all(opened.temporary, chunk)
+            _write_all(opened.temporary, chunk)
             if opened.awaited:
-                start_write_back(opened.temporary, self.size_bytes, len(chunk))
+                _start_write_back(opened.temporary, self.size_bytes, len(chunk))
             self.size_bytes += len(chunk)
 
     def commit(self, checkpoint: Checkpoint) -> None:
@@ -130,12 +117,12 @@ class StagedFile:
     ) -> None:
         self.close()
 
-    def _open(self) -> _Opened:
+    def _open(self) -> "_Opened":
         if self._opened is None:
             self._opened = self._stage()
         return self._opened
 
-    def _stage(self) -> _Opened:
+    def _stage(self) -> "_Opened":
         target = self._target
         with ExitStack() as closers:
             job, parent = self._enter_folders(closers)
@@ -164,17 +151,29 @@ class StagedFile:
             raise FileNotFoundError(errno.ENOENT, message) from error
 
 
-_WORTH_STARTING_BYTES: Final = 256 * 1024
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """Descriptors of the job's folder, of the target's folder, and of the temporary file.
+
+    The disk is *awaited* where the commit waits for it: with fsync, and where a file is replaced,
+    since ext4 then begins to write the new one, whole, in rename(2).
+    """
+
+    job: int
+    parent: int
+    temporary: int
+    name: str
+    awaited: bool
 
 
-def write_all(descriptor: int, chunk: Chunk) -> None:
+def _write_all(descriptor: int, chunk: Chunk) -> None:
     """Write a chunk where the file stands, in as many steps as the system needs."""
     rest = memoryview(chunk)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def start_write_back(descriptor: int, start: int, size_bytes: int) -> None:
+def _start_write_back(descriptor: int, start: int, size_bytes: int) -> None:
     """Let the disk begin with a large chunk while the next is hashed; it may as well be ignored."""
     if sys.platform == "linux" and size_bytes >= _WORTH_STARTING_BYTES:
         # Linux begins to write what is dirty there, and keeps in memory what is being written.

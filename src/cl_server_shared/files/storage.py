@@ -1,6 +1,8 @@
 """The job storage on a local disk."""
 
 import errno
+import os
+import reprlib
 from collections.abc import Iterator
 from functools import partial
 from os import PathLike
@@ -9,6 +11,7 @@ from typing import BinaryIO, Final, override
 
 from anyio import wrap_file
 
+from cl_server_shared.errors import ConfigError
 from cl_server_shared.files.folders import (
     open_regular,
     opened_folder,
@@ -18,21 +21,26 @@ from cl_server_shared.files.folders import (
 )
 from cl_server_shared.files.job_folder import job_folders, remove_job, stored_files
 from cl_server_shared.files.paths import JobPath, checked_file_path, checked_path
-from cl_server_shared.files.saving import save_file
-from cl_server_shared.files.staging import Target
+from cl_server_shared.files.saving import save_file, save_file_sync
+from cl_server_shared.files.staging import StagedFile, Target
 from cl_server_shared.files.verification import verified_job, verified_store
 from cl_server_shared.files.worker_thread import Checkpoint, run_in_thread
 from cl_server_shared.models import FileReport, SavedJobFile
-from cl_server_shared.protocols.files import AsyncFileLike, FileLike, JobStorage
+from cl_server_shared.protocols.files import (
+    AsyncFileLike,
+    BlockingFileLike,
+    FileLike,
+    JobStorage,
+)
 
 
 class LocalJobStorage(JobStorage):
     """Keeps files under `{base_dir}/jobs/{job_id}/`, on any file system with flock(2).
 
     Contained: no symbolic link below `jobs/` is followed, not even one that points back inside.
-    `save`, `open`, `remove`, `list_files` and the sizes hold to it against anybody who swaps files
-    for links meanwhile. `allocate_path` and `resolve_path` check the path at the time of the call;
-    whoever uses the path later relies on nobody having planted a link since.
+    All calls hold to it against anybody who swaps files for links meanwhile, but `allocate_path`
+    and `resolve_path` only check the path at the time of the call: whoever uses it later relies on
+    nobody having planted a link since.
 
     Atomic: a file is replaced at once or not at all, whatever becomes of the process.
 
@@ -41,10 +49,14 @@ class LocalJobStorage(JobStorage):
     Args:
         base_dir: where `jobs/` is made; a relative path is taken from the working directory now.
         fsync: make each saved file survive a power cut too, at the price of waiting for the disk.
+
+    Raises:
+        ConfigError: *base_dir* is neither text nor a path.
+        OSError: the folder cannot be made.
     """
 
     def __init__(self, base_dir: str | PathLike[str], *, fsync: bool = False) -> None:
-        self._jobs: Final = Path(base_dir).absolute() / "jobs"
+        self._jobs: Final = _checked_folder(base_dir).absolute() / "jobs"
         self._fsync: Final = fsync
         self._jobs.mkdir(parents=True, exist_ok=True)
 
@@ -58,7 +70,7 @@ class LocalJobStorage(JobStorage):
 
     @override
     def remove(self, job_id: str) -> bool:
-        """Remove the job's folder and all in it; of several at once, one returns True."""
+        """Remove the job's folder and all in it; of several calls at once, one returns True."""
         return remove_job(self._jobs, checked_path(job_id).job_id)
 
     @override
@@ -78,11 +90,25 @@ class LocalJobStorage(JobStorage):
             InvalidSourceError: (a TypeError) *file* is a text stream or nothing that can be read.
             FileNotFoundError: the source path, or with `mkdirs=False` the target folder, is absent,
                 or the job was removed meanwhile.
+            OSError: the disk is full, the source cannot be read, or the system refuses a thread.
+        """
+        target = self._target(job_id, relative_path, mkdirs=mkdirs)
+        return _saved(relative_path, await save_file(target, file))
+
+    @override
+    def save_sync(
+        self, job_id: str, relative_path: str, file: BlockingFileLike, *, mkdirs: bool = True
+    ) -> SavedJobFile:
+        """Store *file* whole or not at all, in the calling thread, replacing what was there.
+
+        Raises:
+            InvalidPathError: as `save`.
+            InvalidSourceError: (a TypeError) as `save`, and *file* is an asynchronous stream.
+            FileNotFoundError: as `save`.
             OSError: the disk is full, or the source cannot be read.
         """
-        path = checked_file_path(job_id, relative_path)
-        staged = await save_file(Target(self._jobs, path, mkdirs, self._fsync), file)
-        return SavedJobFile(relative_path=relative_path, size=staged.size_bytes, hash=staged.hash)
+        target = self._target(job_id, relative_path, mkdirs=mkdirs)
+        return _saved(relative_path, save_file_sync(target, file))
 
     @override
     def allocate_path(self, job_id: str, relative_path: str, *, mkdirs: bool = True) -> Path:
@@ -91,8 +117,11 @@ class LocalJobStorage(JobStorage):
     @override
     async def open(self, job_id: str, relative_path: str) -> AsyncFileLike:
         path = checked_file_path(job_id, relative_path)
-        file = await run_in_thread(partial(_open_stored, self._jobs, path))
-        return wrap_file(file)
+        return wrap_file(await run_in_thread(partial(_open_unless_cancelled, self._jobs, path)))
+
+    @override
+    def open_sync(self, job_id: str, relative_path: str) -> BinaryIO:
+        return _open_stored(self._jobs, checked_file_path(job_id, relative_path))
 
     @override
     def resolve_path(self, job_id: str, relative_path: str | None = None) -> Path:
@@ -108,7 +137,6 @@ class LocalJobStorage(JobStorage):
 
     @override
     def list_files(self, job_id: str) -> list[str]:
-        """Return the relative paths of the job's regular files, sorted, none for an unknown job."""
         path = checked_path(job_id)
         try:
             return sorted(name for name, _ in stored_files(self._jobs, path.job_id))
@@ -131,6 +159,9 @@ class LocalJobStorage(JobStorage):
     def verify_all(self) -> Iterator[FileReport]:
         return verified_store(self._jobs)
 
+    def _target(self, job_id: str, relative_path: str, *, mkdirs: bool) -> Target:
+        return Target(self._jobs, checked_file_path(job_id, relative_path), mkdirs, self._fsync)
+
     def _size_bytes(self, folder: str) -> int:
         try:
             return sum(size for _, size in stored_files(self._jobs, folder))
@@ -147,15 +178,32 @@ class LocalJobStorage(JobStorage):
         return Path(self._jobs, path.job_id, *path.parts)
 
 
-def _open_stored(jobs: Path, path: JobPath, checkpoint: Checkpoint) -> BinaryIO:
-    try:
-        with opened_parent(jobs, path) as parent:
-            file = open_regular(parent, path)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(errno.ENOENT, f"no such stored file: '{path}'") from error
+def _checked_folder(base_dir: object) -> Path:
+    if isinstance(base_dir, str | PathLike):
+        return Path(os.fsdecode(base_dir))
+    raise ConfigError(
+        f"base_dir {reprlib.repr(base_dir)} is a {type(base_dir).__name__}: give the path of a"
+        " folder, as a str or Path"
+    )
+
+
+def _saved(relative_path: str, staged: StagedFile) -> SavedJobFile:
+    return SavedJobFile(relative_path=relative_path, size=staged.size_bytes, hash=staged.hash)
+
+
+def _open_unless_cancelled(jobs: Path, path: JobPath, checkpoint: Checkpoint) -> BinaryIO:
+    file = _open_stored(jobs, path)
     try:
         checkpoint()
     except BaseException:
         file.close()
         raise
     return file
+
+
+def _open_stored(jobs: Path, path: JobPath) -> BinaryIO:
+    try:
+        with opened_parent(jobs, path) as parent:
+            return open_regular(parent, path)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(errno.ENOENT, f"no such stored file: '{path}'") from error

@@ -18,6 +18,7 @@ from cl_server_shared.errors import InvalidJobError, InvalidPathError
 from cl_server_shared.files.paths import checked_file_path
 from cl_server_shared.models import JobRecord, JobRecordUpdate, JobStatus
 from cl_server_shared.protocols.files import AsyncReadable, JobStorage
+from cl_server_shared.protocols.fitting import require_port
 from cl_server_shared.protocols.jobs import JobRepository
 
 _OURS: Final = {
@@ -49,9 +50,14 @@ class MlToolsJobRepository:
     Args:
         repository: keeps the jobs.
         storage: keeps their files; a job may only name files in its own folder.
+
+    Raises:
+        ConfigError: an argument does not fit, such as a provider instead of its part.
     """
 
     def __init__(self, repository: JobRepository, storage: JobStorage) -> None:
+        require_port("repository", repository, JobRepository)
+        require_port("storage", storage, JobStorage)
         self._repository: Final = repository
         self._storage: Final = storage
 
@@ -127,9 +133,13 @@ class MlToolsFileStorage:
 
     Args:
         storage: keeps the files.
+
+    Raises:
+        ConfigError: *storage* does not fit, such as a provider instead of its part.
     """
 
     def __init__(self, storage: JobStorage) -> None:
+        require_port("storage", storage, JobStorage)
         self._storage: Final = storage
 
     def create_job_directory(self, job_id: str) -> Path:

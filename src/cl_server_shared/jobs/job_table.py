@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Final, NamedTuple, final
 
@@ -17,8 +17,9 @@ from cl_server_shared.jobs.rows import JobRow, row_of
 from cl_server_shared.jobs.sql import claims as sql_claims
 from cl_server_shared.jobs.sql import rows as sql_rows
 from cl_server_shared.jobs.sql.arrays import in_arrays, portions
-from cl_server_shared.jobs.sql.search import find_statement
+from cl_server_shared.jobs.sql.search import Eligible, find_statement, matching_statement
 from cl_server_shared.models.job import storable_text
+from cl_server_shared.models.page import Order
 
 _TRIES_BEFORE_EMPTY: Final = 20
 _PAUSE_SECONDS: Final = 0.001
@@ -85,10 +86,49 @@ class JobTable:
         """Remove a job's row; False if there is none."""
         return _can_be_stored(job_id) and bool(self._run(sql_rows.DELETE, {"job_id": job_id}))
 
-    def find(self, conditions: dict[str, object], limit: int) -> list[JobRow]:
-        """Return the newest *limit* jobs that meet *conditions*."""
-        found = self._run(find_statement(frozenset(conditions)), {**conditions, "limit": limit})
-        return [row_of(row) for row in found]
+    def delete_each(self, row_ids: Sequence[int]) -> list[str]:
+        """Remove rows by their row ids; returns the job ids of those that were there."""
+        removed = self._run(sql_rows.DELETE_EACH, {"ids": json.dumps(row_ids)})
+        return [str(job_id) for (job_id,) in removed]
+
+    def find(
+        self, conditions: Mapping[str, object], limit: int, order: Order = "newest"
+    ) -> list[JobRow]:
+        """Return the first *limit* jobs that meet *conditions* (see `paging.conditions_of`)."""
+        statement = find_statement(frozenset(conditions), order)
+        return [row_of(row) for row in self._run(statement, {**conditions, "limit": limit})]
+
+    def matching(
+        self,
+        conditions: Mapping[str, object],
+        eligible: Eligible,
+        limit: int,
+        order: Order = "newest",
+    ) -> list[JobRow]:
+        """Return jobs as `find` does, locked until the transaction ends; part of a transaction.
+
+        Only jobs that can be retried (ended, or delayed), cancelled (live and not cancelled yet) or
+        deleted (any). On PostgreSQL, those that others are changing are passed over.
+        """
+        statement = matching_statement(frozenset(conditions), order, eligible)
+        return [row_of(row) for row in self._run(statement, {**conditions, "limit": limit})]
+
+    def save_checkpoint(self, job_id: str, text: str, claim_number: int | None) -> bool:
+        """Save a running job's checkpoint (JSON text); False if it does not run, or was cancelled.
+
+        With a claim number, only while the job is under that claim. It is no change of the job:
+        nobody is told, and `event_seq` stays.
+        """
+        values = {"job_id": job_id, "checkpoint": text, "claim_number": claim_number}
+        statement = sql_rows.save_checkpoint(is_claimed=claim_number is not None)
+        return _can_be_stored(job_id) and bool(self._run(statement, values))
+
+    def checkpoint(self, job_id: str) -> str | None:
+        """Return the checkpoint of a job (JSON text), if it has one."""
+        if not _can_be_stored(job_id):
+            return None
+        found = self._run(sql_rows.CHECKPOINT, {"job_id": job_id})
+        return None if not found or found[0][0] is None else str(found[0][0])
 
     def count(self) -> list[tuple[str, str, int]]:
         """Return status, task type and number of jobs, for each pair of which there are any."""

@@ -142,6 +142,13 @@ class LeaseKeeper:
         self._is_keeping = False
         self._renew_at = 0.0
 
+    def close(self) -> None:
+        """Let every claim go: its lease ends, and others may take the job; harmless to repeat."""
+        with self._lock:
+            self._watched.clear()
+            self._is_keeping = False
+        self._thread.stop()
+
     def lease_ends_at(self, begins_at: int) -> int:
         """Return when a lease that begins at a time ends, both in ms since the epoch."""
         return begins_at + int(self._lease_seconds * 1000)

@@ -2,12 +2,13 @@
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Collection
+from dataclasses import fields
 from hashlib import blake2b
-from typing import Final
+from typing import Final, cast
 
 from cl_server_shared.errors import InvalidJobError
 from cl_server_shared.models import JobFilter
+from cl_server_shared.models.job import storable_text
 
 _SIGNATURE_BYTES: Final = 6
 _ID_BYTES: Final = 8
@@ -15,45 +16,51 @@ _ID_BYTES: Final = 8
 
 def conditions_of(jobs: JobFilter) -> dict[str, object]:
     """Return the values that a filter asks for, by the names of `find_statement`."""
-    values = {
-        "statuses": _texts(jobs.statuses),
-        "task_types": _texts(jobs.task_types),
-        "created_by": jobs.created_by,
-        "created_from": jobs.created_from,
-        "created_before": jobs.created_before,
-    }
-    return {name: value for name, value in values.items() if value is not None}
+    asked = {field.name: cast("object", getattr(jobs, field.name)) for field in fields(jobs)}
+    del asked["order"]
+    return {name: _bound(value) for name, value in asked.items() if value is not None}
 
 
-def page_token(conditions: dict[str, object], last_id: int) -> str:
+def page_token(jobs: JobFilter, last_id: int) -> str:
     """Return the token of the page behind the job with this row id."""
-    position = last_id.to_bytes(_ID_BYTES)
-    return urlsafe_b64encode(position + _signature(conditions, position)).decode()
+    position = last_id.to_bytes(_ID_BYTES, signed=True)
+    return urlsafe_b64encode(position + _signature(jobs, position)).decode()
 
 
-def position_of(conditions: dict[str, object], token: str) -> int:
-    """Return the row id behind which a page begins.
+def position_of(jobs: JobFilter, token: str | None) -> dict[str, object]:
+    """Return the condition with which a page begins; none for the first page.
 
     Raises:
-        InvalidJobError: the token is not one that was given out for this filter.
+        InvalidJobError: the token is not one that was given out for this filter and order.
     """
+    if token is None:
+        return {}
+    name = "before_id" if jobs.order == "newest" else "after_id"
+    return {name: _last_id(jobs, token)}
+
+
+def _last_id(jobs: JobFilter, token: object) -> int:
     try:
-        raw = urlsafe_b64decode(token.encode("ascii"))
+        raw = urlsafe_b64decode(str(token).encode("ascii"))
     except ValueError:
         raw = b""
     position, signature = raw[:_ID_BYTES], raw[_ID_BYTES:]
-    if signature != _signature(conditions, position):
+    if signature != _signature(jobs, position):
         raise InvalidJobError(
             f"page token {token!r} does not belong to this filter: pass on `JobPage.next` unchanged"
         )
-    return int.from_bytes(position)
+    return int.from_bytes(position, signed=True)
 
 
-def _texts(values: Collection[str] | None) -> str | None:
-    return None if values is None else json.dumps(sorted(values))
+def _bound(value: object) -> object:
+    """Write several texts as a JSON array, without those that no job can have."""
+    if not isinstance(value, tuple):
+        return value
+    texts = sorted(map(str, cast("tuple[object, ...]", value)))
+    return json.dumps([text for text in texts if storable_text(text) == text])
 
 
-def _signature(conditions: dict[str, object], position: bytes) -> bytes:
-    """Tie a token to its filter: a guard against mistakes, not against attackers."""
-    asked = json.dumps(conditions, sort_keys=True).encode()
+def _signature(jobs: JobFilter, position: bytes) -> bytes:
+    """Tie a token to its filter and order: a guard against mistakes, not against attackers."""
+    asked = json.dumps(conditions_of(jobs) | {"order": jobs.order}, sort_keys=True).encode()
     return blake2b(position + asked, digest_size=_SIGNATURE_BYTES).digest()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, final
 
+from cl_server_shared.errors import ContainerClosedError
 from cl_server_shared.process.background import BackgroundThread
 from cl_server_shared.process.clock import Clock
 from cl_server_shared.process.fork import no_fork, renew_after_fork
@@ -110,6 +111,8 @@ class ProgressThrottle:
         try:
             with no_fork():
                 self._write(job_id, progress)
+        except ContainerClosedError as error:
+            _LOG.warning("job %s: progress %d was not stored: %s", job_id, progress, error)
         except Exception:  # noqa: BLE001  # whatever failed, the last report must not be lost
             _LOG.exception("job %s: progress %d was not stored; trying again", job_id, progress)
             with self._lock:

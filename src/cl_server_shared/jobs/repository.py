@@ -1,6 +1,6 @@
 """The repository: what services and workers call."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, override
 
@@ -9,18 +9,24 @@ from sqlalchemy.orm import Session, sessionmaker
 from cl_server_shared.database import DatabaseOptions
 from cl_server_shared.jobs import arguments, paging, rows, validation
 from cl_server_shared.jobs.after_commit import after_commit
-from cl_server_shared.jobs.attempt_log import logged_attempts
 from cl_server_shared.jobs.claiming import Claiming
 from cl_server_shared.jobs.job_database import JobDatabase
 from cl_server_shared.jobs.job_state import Cancel, Change, Release, Request, RetryByHand
 from cl_server_shared.jobs.leases import Claims, LeaseKeeper
 from cl_server_shared.jobs.outbox_relay import OutboxRelay
 from cl_server_shared.jobs.policy import JobPolicy
+from cl_server_shared.jobs.reader import SqlJobReader
 from cl_server_shared.jobs.reporting import Reporting, goes_on, raise_if_over
+from cl_server_shared.jobs.sql.search import Eligible
 from cl_server_shared.jobs.transitions import Transitions
-from cl_server_shared.jobs.waiting import waits
 from cl_server_shared.jobs.waiting.watches import JobWatches
-from cl_server_shared.models import Attempt, JobFilter, JobPage, JobRecord, JobStatus
+from cl_server_shared.models import (
+    JobEvent,
+    JobFilter,
+    JobRecord,
+    JobStatus,
+    NewJob,
+)
 from cl_server_shared.models.outcome import Applied, Deferred, Outcome, Unchanged
 from cl_server_shared.process.clock import Clock
 from cl_server_shared.protocols.jobs import JobManagement, JobRecordLike, JobRecordUpdateLike
@@ -51,7 +57,7 @@ class RepositoryParts:
     options: DatabaseOptions
 
 
-class SqlJobRepository(JobManagement):
+class SqlJobRepository(SqlJobReader, JobManagement):
     """Jobs in a SQL database: SQLite or PostgreSQL.
 
     Cheap to build: the constructor opens, starts and waits for nothing. It remembers the claims
@@ -66,13 +72,14 @@ class SqlJobRepository(JobManagement):
         jobs = JobDatabase(session_factory, parts.options, parts.outbox)
         claims = Claims()
         transitions = Transitions(jobs, claims)
-        self._jobs: Final = jobs
+        claiming = Claiming(jobs, claims, transitions, parts.leases, parts.worker_id)
+        super().__init__(jobs, JobWatches(jobs, claiming, parts.clock))
         self._claims: Final = claims
         self._transitions: Final = transitions
         self._clock: Final = parts.clock
         self._policy: Final = parts.policy
         self._jitter: Final = parts.jitter
-        self._claiming: Final = Claiming(jobs, claims, transitions, parts.leases, parts.worker_id)
+        self._claiming: Final = claiming
         self._reporting: Final = Reporting(
             jobs,
             claims,
@@ -82,11 +89,6 @@ class SqlJobRepository(JobManagement):
             clock=parts.clock,
             jitter=parts.jitter,
         )
-
-    @property
-    def watches(self) -> JobWatches:
-        """What waits are made of, in threads and on event loops."""
-        return JobWatches(self._jobs, self._claiming, self._clock)
 
     @property
     def late_reports(self) -> int:
@@ -101,13 +103,12 @@ class SqlJobRepository(JobManagement):
         priority: int | None = None,
         *,
         max_retries: int | None = None,
+        run_at: int | None = None,
         session: Session | None = None,
     ) -> bool:
         now_ms = self._clock.now_ms()
-        new = validation.checked_submission(job, self._policy)
         terms = arguments.checked_terms(created_by, priority, max_retries, self._policy)
-        row = rows.new_row(new, now_ms=now_ms) | terms | self._first_claim_number()
-        event = rows.event_of_new(new, now_ms=now_ms)
+        row, event = self._new_row(job, terms, run_at, now_ms)
         table = self._jobs.table if session is None else self._jobs.in_session(session)
         if not table.add(row):
             return False
@@ -119,23 +120,21 @@ class SqlJobRepository(JobManagement):
         return True
 
     @override
-    def add_jobs(self, jobs: Sequence[JobRecordLike], created_by: str | None = None) -> list[bool]:
-        policy, now_ms = self._policy, self._clock.now_ms()
-        terms = arguments.checked_terms(created_by, None, None, policy)
-        new = validation.checked_each(jobs, lambda job: validation.checked_submission(job, policy))
-        new_rows = [
-            rows.new_row(each, now_ms=now_ms) | terms | self._first_claim_number() for each in new
-        ]
+    def add_jobs(
+        self, jobs: Sequence[JobRecordLike | NewJob], created_by: str | None = None
+    ) -> list[bool]:
+        now_ms = self._clock.now_ms()
+        new = arguments.checked_each(jobs, lambda job: self._one_of_many(job, created_by, now_ms))
         with self._jobs.batch("add_jobs") as table:
-            added = table.add_each(new_rows)
-        for each, is_new in zip(new, added, strict=True):
+            added = table.add_each([row for row, _ in new])
+        for (_, event), is_new in zip(new, added, strict=True):
             if is_new:
-                self._transitions.added(rows.event_of_new(each, now_ms=now_ms))
+                self._transitions.added(event)
         return added
 
     @override
     def get_job(self, job_id: str) -> JobRecord | None:
-        row = self._jobs.table.read(job_id)
+        row = self._jobs.table.read(arguments.checked_job_id(job_id))
         return None if row is None else rows.readable(row)
 
     @override
@@ -148,7 +147,9 @@ class SqlJobRepository(JobManagement):
     @override
     def apply_update(self, job_id: str, updates: JobRecordUpdateLike) -> Outcome:
         change = validation.checked_change(updates, self._policy)
-        return self._reporting.report(job_id, change, self._clock.now_ms())
+        return self._reporting.report(
+            arguments.checked_job_id(job_id), change, self._clock.now_ms()
+        )
 
     @override
     def fail_job(
@@ -160,12 +161,13 @@ class SqlJobRepository(JobManagement):
         retry_after_seconds: float | None = None,
     ) -> bool:
         change = Change(
-            status=JobStatus.error,
-            error_message=message,
+            JobStatus.error,
+            error_message=arguments.checked_message(message),
             is_permanent=is_permanent,
-            retry_after_ms=None if retry_after_seconds is None else int(retry_after_seconds * 1000),
+            retry_after_ms=arguments.checked_retry_after_ms(retry_after_seconds),
         )
-        outcome = self._reporting.report(job_id, change, self._clock.now_ms())
+        checked_id = arguments.checked_job_id(job_id)
+        outcome = self._reporting.report(checked_id, change, self._clock.now_ms())
         return isinstance(outcome, Applied | Unchanged)
 
     @override
@@ -185,22 +187,17 @@ class SqlJobRepository(JobManagement):
 
     @override
     def finish_jobs(self, updates: Mapping[str, JobRecordUpdateLike]) -> dict[str, bool]:
-        policy = self._policy
-        changes = validation.checked_each(
-            list(updates.values()), lambda update: validation.checked_change(update, policy)
-        )
-        outcomes = self._reporting.report_each(
-            dict(zip(updates, changes, strict=True)), self._clock.now_ms()
-        )
+        changes = arguments.checked_each(list(updates.items()), self._checked_change)
+        outcomes = self._reporting.report_each(dict(changes), self._clock.now_ms())
         return {
             job_id: isinstance(outcome, Applied | Unchanged) for job_id, outcome in outcomes.items()
         }
 
     @override
     def delete_job(self, job_id: str) -> bool:
-        self._reporting.forget_progress(job_id)
-        self._claims.end(job_id)
-        return self._jobs.table.delete(job_id)
+        checked_id = arguments.checked_job_id(job_id)
+        self._forget(checked_id)
+        return self._jobs.table.delete(checked_id)
 
     @override
     def cancel_job(self, job_id: str, reason: str) -> bool:
@@ -208,43 +205,47 @@ class SqlJobRepository(JobManagement):
 
     @override
     def release_job(self, job_id: str) -> bool:
-        self._reporting.forget_progress(job_id)
-        held_claim = self._claims.number(job_id)
-        return self._apply(job_id, Release(held_claim, self._clock.now_ms()))
+        self._reporting.forget_progress(arguments.checked_job_id(job_id))
+        return self._apply(job_id, Release(self._claims.number(job_id), self._clock.now_ms()))
 
     @override
     def retry_job(self, job_id: str) -> bool:
         return self._apply(job_id, RetryByHand(self._clock.now_ms()))
 
     @override
+    def retry_jobs(self, jobs: JobFilter, limit: int) -> list[str]:
+        request = RetryByHand(self._clock.now_ms())
+        return self._apply_to_each("retry_jobs", jobs, limit, "retry", request)
+
+    @override
+    def cancel_jobs(self, jobs: JobFilter, reason: str, limit: int) -> list[str]:
+        request = Cancel(arguments.checked_reason(reason), self._clock.now_ms())
+        return self._apply_to_each("cancel_jobs", jobs, limit, "cancel", request)
+
+    @override
+    def delete_jobs(self, jobs: JobFilter, limit: int) -> list[str]:
+        conditions = paging.conditions_of(arguments.checked_filter(jobs))
+        wanted = arguments.checked_limit(limit)
+        with self._jobs.batch("delete_jobs") as table:
+            found = table.matching(conditions, "delete", wanted, jobs.order)
+            deleted = set(table.delete_each([row.id for row in found]))
+        for job_id in deleted:
+            self._forget(job_id)
+        return [row.job_id for row in found if row.job_id in deleted]
+
+    @override
     def recover_expired(self) -> int:
         return self._claiming.recover_expired(self._clock.now_ms())
 
     @override
-    def find_jobs(
-        self, jobs: JobFilter | None = None, *, limit: int = 100, after: str | None = None
-    ) -> JobPage:
-        conditions = paging.conditions_of(JobFilter() if jobs is None else jobs)
-        place = {} if after is None else {"before_id": paging.position_of(conditions, after)}
-        wanted = arguments.checked_limit(limit)
-        found = self._jobs.table.find({**conditions, **place}, wanted)
-        is_last = len(found) < wanted
-        return JobPage(
-            tuple(rows.details_of(row) for row in found),
-            None if is_last else paging.page_token(conditions, found[-1].id),
-        )
-
-    @override
-    def count_jobs(self) -> dict[str, dict[str, int]]:
-        counts: dict[str, dict[str, int]] = {}
-        for status, task_type, number in self._jobs.table.count():
-            counts.setdefault(status, {})[task_type] = number
-        return counts
-
-    @override
-    def attempts(self, job_id: str) -> tuple[Attempt, ...]:
-        row = self._jobs.table.read(job_id)
-        return () if row is None else logged_attempts(rows.state_of(row).attempts)
+    def save_checkpoint(self, job_id: str, data: Mapping[str, object]) -> bool:
+        text = validation.checked_json("checkpoint", data, self._policy)
+        checked_id = arguments.checked_job_id(job_id)
+        if self._jobs.table.save_checkpoint(checked_id, text, self._claims.number(checked_id)):
+            return True
+        nothing = Change()  # what it is refused for, a report would be too
+        raise_if_over(job_id, self._reporting.report(checked_id, nothing, self._clock.now_ms()))
+        return False
 
     @override
     def purge_finished(
@@ -252,18 +253,6 @@ class SqlJobRepository(JobManagement):
     ) -> list[str]:
         ids = self._jobs.table.finished(before_ms, arguments.checked_limit(limit))
         return [job_id for job_id in ids if self._purge(job_id, before_ms, remove_files)]
-
-    @override
-    def wait_for_job(self, job_id: str, timeout_seconds: float | None) -> JobRecord | None:
-        return waits.wait_for_job(self.watches, job_id, timeout_seconds)
-
-    @override
-    def watch_job(self, job_id: str, timeout_seconds: float | None = None) -> Iterator[JobRecord]:
-        return waits.watch_job(self.watches, job_id, timeout_seconds)
-
-    @override
-    def wait_for_work(self, task_types: Sequence[str], timeout_seconds: float | None) -> bool:
-        return waits.wait_for_work(self.watches, task_types, timeout_seconds)
 
     def _purge(self, job_id: str, before_ms: int, remove_files: Callable[[str], object]) -> bool:
         with self._jobs.batch("purge_finished") as table:
@@ -273,9 +262,44 @@ class SqlJobRepository(JobManagement):
         self._claims.end(job_id)
         return True
 
-    def _apply(self, job_id: str, request: Request) -> bool:
-        return isinstance(self._transitions.apply(job_id, request), Applied | Unchanged)
+    def _forget(self, job_id: str) -> None:
+        self._reporting.forget_progress(job_id)
+        self._claims.end(job_id)
 
-    def _first_claim_number(self) -> dict[str, int]:
-        """Begin anywhere: whoever claimed a removed job of the same id must not match this one."""
-        return {"claim_number": int(self._jitter() * _CLAIM_NUMBERS)}
+    def _apply(self, job_id: str, request: Request) -> bool:
+        outcome = self._transitions.apply(arguments.checked_job_id(job_id), request)
+        return isinstance(outcome, Applied | Unchanged)
+
+    def _apply_to_each(
+        self, name: str, jobs: JobFilter, limit: int, eligible: Eligible, request: Request
+    ) -> list[str]:
+        conditions = paging.conditions_of(arguments.checked_filter(jobs))
+        wanted = arguments.checked_limit(limit)
+        with self._transitions.batch(name) as batch:
+            found = batch.table.matching(conditions, eligible, wanted, jobs.order)
+            return batch.apply_to_rows(found, request)
+
+    def _checked_change(self, update: tuple[str, JobRecordUpdateLike]) -> tuple[str, Change]:
+        job_id, change = update
+        return arguments.checked_job_id(job_id), validation.checked_change(change, self._policy)
+
+    def _one_of_many(
+        self, job: JobRecordLike | NewJob, created_by: str | None, now_ms: int
+    ) -> tuple[dict[str, object], JobEvent]:
+        if not isinstance(job, NewJob):
+            terms = arguments.checked_terms(created_by, None, None, self._policy)
+            return self._new_row(job, terms, None, now_ms)
+        creator = created_by if job.created_by is None else job.created_by
+        terms = arguments.checked_terms(creator, job.priority, job.max_retries, self._policy)
+        return self._new_row(job.job, terms, job.run_at, now_ms)
+
+    def _new_row(
+        self, job: JobRecordLike, terms: dict[str, object], run_at: int | None, now_ms: int
+    ) -> tuple[dict[str, object], JobEvent]:
+        new = validation.checked_submission(job, self._policy)
+        row = rows.new_row(new, now_ms=now_ms) | terms
+        if run_at is not None:
+            row["available_at"] = arguments.checked_run_at(run_at, new.record.status, now_ms)
+        # Begin anywhere: whoever claimed a removed job of the same id must not match this one.
+        row["claim_number"] = int(self._jitter() * _CLAIM_NUMBERS)
+        return row, rows.event_of_new(new, now_ms=now_ms)

@@ -92,6 +92,7 @@ def new_row(new: Submission, *, now_ms: int) -> dict[str, object]:
         "status": record.status.value,
         "created_at": now_ms,
         "completed_at": now_ms if record.status in FINAL else None,
+        "available_at": None,
     }
 
 
@@ -208,6 +209,11 @@ def details_of(row: JobRow) -> JobDetails:
     columns = _columns(row)
     details = {name: _DETAIL_READERS[name](columns[name]) for name in _DETAILS}
     return _unpickled(JobDetails, {**readable(row).__dict__, **details})
+
+
+def json_object(text: str | None) -> JsonObject | None:
+    """Read an object from the JSON text that this library wrote; None if it is anything else."""
+    return None if text is None else _trusted_object(text)
 
 
 def version_of(row: JobRow) -> JobVersion:

@@ -1,6 +1,6 @@
 """What callers bring, checked before the database sees it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple, cast
 
 from pydantic import ValidationError
@@ -144,21 +144,6 @@ def _hint(value: object) -> str:
     return ": it can be called, is the call missing?" if callable(value) else ""
 
 
-def checked_each[T, R](items: Sequence[T], check: Callable[[T], R]) -> list[R]:
-    """Check every item of a batch.
-
-    Raises:
-        InvalidJobError: names the position, from 0, of the first that was refused.
-    """
-    checked: list[R] = []
-    for position, item in enumerate(items):
-        try:
-            checked.append(check(item))
-        except InvalidJobError as error:
-            raise InvalidJobError(f"at position {position}: {error}") from error
-    return checked
-
-
 def json_text(field: str, value: Mapping[str, object]) -> str:
     """Write `params`, `output` or another object as JSON text.
 
@@ -169,6 +154,20 @@ def json_text(field: str, value: Mapping[str, object]) -> str:
         return encode_object(value)
     except ValueError as error:
         raise InvalidJobError(f"{field} cannot be stored: {error}") from error
+
+
+def checked_json(field: str, value: object, policy: JobPolicy) -> str:
+    """Write an object as JSON text that is no longer than allowed.
+
+    Raises:
+        InvalidJobError: it is no JSON object, or longer than `JOB_JSON_MAX_BYTES`.
+    """
+    if not isinstance(value, Mapping):
+        raise InvalidJobError(
+            f"{field} must be a mapping of texts to JSON values: this is a {type(value).__name__}"
+        )
+    text = json_text(field, cast("Mapping[str, object]", value))  # other keys are no JSON
+    return checked_length(field, text, policy.json_max_bytes)
 
 
 def checked_length(field: str, text: str, max_bytes: int) -> str:

@@ -1,6 +1,6 @@
-"""What a check of stored files found."""
+"""What is told of stored files: one that was saved, and a check of all that a job has."""
 
-from dataclasses import dataclass
+from pydantic import BaseModel
 
 from cl_server_shared.models.base import Schema
 
@@ -17,9 +17,8 @@ class SavedJobFile(Schema):
     hash: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileReport:
-    """How a job's files compare with what `save` recorded of them; paths relative, sorted.
+class FileReport(BaseModel, frozen=True):
+    """How a job's files compare with what `save` recorded of them; paths are relative and sorted.
 
     *missing* were saved and are gone, *changed* have another size or SHA-256 than when they were
     saved, *untracked* are there though `save` did not store them, such as what a plugin wrote.

@@ -8,12 +8,14 @@ from cl_server_shared.protocols.events import Broadcaster, ConfirmingBroadcaster
 from cl_server_shared.protocols.files import (
     AsyncFileLike,
     AsyncReadable,
+    BlockingFileLike,
     FileLike,
     JobStorage,
     Readable,
 )
 from cl_server_shared.protocols.jobs import (
     JobManagement,
+    JobReader,
     JobRecordLike,
     JobRecordUpdateLike,
     JobRepository,
@@ -23,11 +25,13 @@ from cl_server_shared.protocols.presence import Presence, WorkerRegistry
 __all__ = [
     "AsyncFileLike",
     "AsyncReadable",
+    "BlockingFileLike",
     "Broadcaster",
     "Clock",
     "ConfirmingBroadcaster",
     "FileLike",
     "JobManagement",
+    "JobReader",
     "JobRecordLike",
     "JobRecordUpdateLike",
     "JobRepository",

@@ -1,13 +1,10 @@
-"""The ports: what each part of the house may be replaced by.
-
-An implementation inherits its port explicitly, so that the type checker proves it complete.
-"""
+"""The port of the job storage, and what may be given to it and comes back from it."""
 
 from collections.abc import AsyncIterator, Iterator
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, runtime_checkable
+from typing import BinaryIO, Protocol, Self, runtime_checkable
 
 from cl_server_shared.models import FileReport, SavedJobFile
 
@@ -23,15 +20,18 @@ class AsyncReadable(Protocol):
 
 @runtime_checkable
 class Readable(Protocol):
-    """An open binary file."""
+    """An open binary file, or any stream whose `read` blocks until there are bytes."""
 
     def read(self, size: int = -1, /) -> bytes:
         """Return at most *size* bytes, fewer at will, none at the end."""
         ...
 
 
-type FileLike = bytes | bytearray | memoryview | str | PathLike[str] | AsyncReadable | Readable
-"""What `save` accepts: bytes in memory, the path of a file, or an open binary stream."""
+type BlockingFileLike = bytes | bytearray | memoryview | str | PathLike[str] | Readable
+"""What `save_sync` accepts: bytes in memory, the path of a file, or an open binary file."""
+
+type FileLike = BlockingFileLike | AsyncReadable
+"""What `save` accepts: the same, or an open asynchronous stream."""
 
 
 class AsyncFileLike(Protocol):
@@ -59,7 +59,8 @@ class AsyncFileLike(Protocol):
 class JobStorage(Protocol):
     """Keeps a job's files under `jobs/{job_id}/`; no call leaves that folder.
 
-    Every method raises InvalidPathError (a ValueError) for a job id or path that could.
+    Every method raises InvalidPathError (a ValueError) for a job id or path that could, or that is
+    no str.
     """
 
     def create_directory(self, job_id: str) -> None:
@@ -81,6 +82,17 @@ class JobStorage(Protocol):
         """
         ...
 
+    def save_sync(
+        self, job_id: str, relative_path: str, file: BlockingFileLike, *, mkdirs: bool = True
+    ) -> SavedJobFile:
+        """Store *file* as `save` does, in the calling thread: for workers without an event loop.
+
+        Raises:
+            InvalidSourceError: (a TypeError) as `save`, and *file* is an asynchronous stream.
+            FileNotFoundError: as `save`.
+        """
+        ...
+
     def allocate_path(self, job_id: str, relative_path: str, *, mkdirs: bool = True) -> Path:
         """Return the absolute path to write to, its parents made unless *mkdirs* is False."""
         ...
@@ -93,12 +105,20 @@ class JobStorage(Protocol):
         """
         ...
 
+    def open_sync(self, job_id: str, relative_path: str) -> BinaryIO:
+        """Open a stored file as `open` does, in the calling thread; close it after use.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        ...
+
     def resolve_path(self, job_id: str, relative_path: str | None = None) -> Path:
         """Return the absolute path of a stored file or folder, of the job's own without a path."""
         ...
 
     def list_files(self, job_id: str) -> list[str]:
-        """Return the relative paths of the job's files, sorted, `/` between their parts."""
+        """Return the relative paths of the job's files, sorted, none for an unknown job."""
         ...
 
     def size_bytes(self, job_id: str) -> int:

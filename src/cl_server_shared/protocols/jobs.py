@@ -7,10 +7,13 @@ from sqlalchemy.orm import Session
 
 from cl_server_shared.models import (
     Attempt,
+    JobDetails,
     JobFilter,
     JobPage,
     JobRecord,
+    NewJob,
 )
+from cl_server_shared.models.json_object import JsonObject
 from cl_server_shared.models.outcome import Outcome
 
 
@@ -99,7 +102,89 @@ class JobRepository(Protocol):
         ...
 
 
-class JobManagement(JobRepository, Protocol):
+class JobReader(Protocol):
+    """What tells of jobs and waits for them, and changes none; errors as `JobRepository`.
+
+    Times are milliseconds since the epoch (UTC), *limit* is 1 or more.
+    """
+
+    def checkpoint(self, job_id: str) -> JsonObject | None:
+        """Return what `save_checkpoint` kept last; None: nothing, or no such job."""
+        ...
+
+    def get_details(self, job_id: str) -> JobDetails | None:
+        """Return the job with all that is known of it, or None if there is none of that id.
+
+        A row that no record can hold comes back as `get_job` says.
+        """
+        ...
+
+    def find_jobs(
+        self, jobs: JobFilter | None = None, *, limit: int = 100, after: str | None = None
+    ) -> JobPage:
+        """Find jobs, a page at a time.
+
+        Args:
+            jobs: which jobs, and in which order; all, the newest first, by default.
+            limit: how many at most.
+            after: the `next` of the page before; None for the first page.
+
+        Raises:
+            InvalidJobError: *after* is no token of this filter.
+        """
+        ...
+
+    def count_jobs(self) -> dict[str, dict[str, int]]:
+        """Return how many jobs there are, by status and within it by task type."""
+        ...
+
+    def attempts(self, job_id: str) -> tuple[Attempt, ...]:
+        """Return the tries at a job that failed, oldest first, at most 100; none for unknown jobs.
+
+        The try that succeeded is the job itself: `started_at`, `completed_at`, `retry_count`.
+        """
+        ...
+
+    def wait_for_job(self, job_id: str, timeout_seconds: float | None) -> JobRecord | None:
+        """Wait until a job is `completed` or `error`, and return it.
+
+        None: there is no job of that id, or it was removed meanwhile. A database that fails during
+        the wait does not end it; closing the database does.
+
+        Args:
+            job_id: which job.
+            timeout_seconds: how long, 0 or more: 0 reads once, None waits for ever.
+
+        Raises:
+            TimeoutError: the job was not final in time.
+        """
+        ...
+
+    def watch_job(self, job_id: str, timeout_seconds: float | None = None) -> Iterator[JobRecord]:
+        """Yield the job as it is now, then at each change, until it is final or removed.
+
+        What changes faster than it is read is merged: each record is the latest. An unknown job
+        yields nothing. *timeout_seconds* counts for the whole, from this call.
+
+        Raises:
+            TimeoutError: the job was not final in time.
+        """
+        ...
+
+    def wait_for_work(self, task_types: Sequence[str], timeout_seconds: float | None) -> bool:
+        """Wait until a job of these types can be claimed; False: none came in time.
+
+        True promises nothing: another worker may be faster. Delayed jobs and jobs of lost workers
+        become claimable when they are due, as by `fetch_next_job`.
+
+        Args:
+            task_types: of which types; with none of them nothing ever comes.
+            timeout_seconds: how long, 0 or more: 0 reads once, None waits for ever.
+        """
+        ...
+
+
+class JobManagement(JobRepository, JobReader, Protocol):
     """A repository with all that stores, workers and operators need; errors as `JobRepository`.
 
     Times are milliseconds since the epoch (UTC), *limit* is 1 or more.
@@ -113,6 +198,7 @@ class JobManagement(JobRepository, Protocol):
         priority: int | None = None,
         *,
         max_retries: int | None = None,
+        run_at: int | None = None,
         session: Session | None = None,
     ) -> bool:
         """Store a new job; False: that job_id exists and nothing was changed.
@@ -122,17 +208,20 @@ class JobManagement(JobRepository, Protocol):
             created_by: whose job it is.
             priority: a signed 64-bit integer, 0 by default; the highest is served first.
             max_retries: tries after the first, 0 or more; `JOB_MAX_RETRIES` by default.
+            run_at: the job is not claimed before this time (ms); only for status `queued`.
             session: a session of the same database: the job exists, and is announced, exactly if
                 its transaction commits. Without it the job is committed at once.
         """
         ...
 
-    def add_jobs(self, jobs: Sequence[JobRecordLike], created_by: str | None = None) -> list[bool]:
+    def add_jobs(
+        self, jobs: Sequence[JobRecordLike | NewJob], created_by: str | None = None
+    ) -> list[bool]:
         """Store new jobs in one transaction; tells for each whether its job_id was new.
 
         Args:
-            jobs: records.
-            created_by: whose jobs they are.
+            jobs: records; a `NewJob` adds priority, tries, time and creator to one.
+            created_by: whose jobs they are, where a `NewJob` does not say otherwise.
 
         Raises:
             InvalidJobError: names the position of the first that cannot be stored; nothing was.
@@ -201,6 +290,22 @@ class JobManagement(JobRepository, Protocol):
         """
         ...
 
+    def retry_jobs(self, jobs: JobFilter, limit: int) -> list[str]:
+        """Do what `retry_job` does to up to *limit* jobs that the filter shows at this moment.
+
+        In one transaction; what others are changing is left out. Returns the ids of those that
+        were changed, in the order of the filter: fewer than *limit* were all there are.
+        """
+        ...
+
+    def cancel_jobs(self, jobs: JobFilter, reason: str, limit: int) -> list[str]:
+        """Do what `cancel_job` does to jobs that the filter shows; see `retry_jobs`."""
+        ...
+
+    def delete_jobs(self, jobs: JobFilter, limit: int) -> list[str]:
+        """Do what `delete_job` does to jobs that the filter shows; see `retry_jobs`."""
+        ...
+
     def recover_expired(self) -> int:
         """Let jobs whose lease has ended wait again, or end those whose tries are used up.
 
@@ -209,29 +314,15 @@ class JobManagement(JobRepository, Protocol):
         """
         ...
 
-    def find_jobs(
-        self, jobs: JobFilter | None = None, *, limit: int = 100, after: str | None = None
-    ) -> JobPage:
-        """Find jobs, a page at a time.
+    def save_checkpoint(self, job_id: str, data: Mapping[str, object]) -> bool:
+        """Keep a JSON object with a running job, for its next attempts; it replaces the last one.
 
-        Args:
-            jobs: which jobs, and in which order; all, the newest first, by default.
-            limit: how many at most.
-            after: the `next` of the page before; None for the first page.
+        It stays until the job is removed. False: there is no running job of that id.
 
         Raises:
-            InvalidJobError: *after* is no token of this filter.
-        """
-        ...
-
-    def count_jobs(self) -> dict[str, dict[str, int]]:
-        """Return how many jobs there are, by status and within it by task type."""
-        ...
-
-    def attempts(self, job_id: str) -> tuple[Attempt, ...]:
-        """Return the tries at a job that failed, oldest first, at most 100; none for unknown jobs.
-
-        The try that succeeded is the job itself: `started_at`, `completed_at`, `retry_count`.
+            InvalidJobError: *data* is no JSON object, or longer than `JOB_JSON_MAX_BYTES`.
+            JobLost: this repository's claim on the job was lost.
+            JobCancelled: the job was cancelled.
         """
         ...
 
@@ -248,43 +339,5 @@ class JobManagement(JobRepository, Protocol):
             limit: how many jobs at most; the oldest first.
             remove_files: removes a job's files, such as `storage.remove`; what it raises leaves
                 that job's row and ends the purge.
-        """
-        ...
-
-    def wait_for_job(self, job_id: str, timeout_seconds: float | None) -> JobRecord | None:
-        """Wait until a job is `completed` or `error`, and return it.
-
-        None: there is no job of that id, or it was removed meanwhile. A database that fails during
-        the wait does not end it; closing the database does.
-
-        Args:
-            job_id: which job.
-            timeout_seconds: how long, 0 or more: 0 reads once, None waits for ever.
-
-        Raises:
-            TimeoutError: the job was not final in time.
-        """
-        ...
-
-    def watch_job(self, job_id: str, timeout_seconds: float | None = None) -> Iterator[JobRecord]:
-        """Yield the job as it is now, then at each change, until it is final or removed.
-
-        What changes faster than it is read is merged: each record is the latest. An unknown job
-        yields nothing. *timeout_seconds* counts for the whole, from this call.
-
-        Raises:
-            TimeoutError: the job was not final in time.
-        """
-        ...
-
-    def wait_for_work(self, task_types: Sequence[str], timeout_seconds: float | None) -> bool:
-        """Wait until a job of these types can be claimed; False: none came in time.
-
-        True promises nothing: another worker may be faster. Delayed jobs and jobs of lost workers
-        become claimable when they are due, as by `fetch_next_job`.
-
-        Args:
-            task_types: of which types; with none of them nothing ever comes.
-            timeout_seconds: how long, 0 or more: 0 reads once, None waits for ever.
         """
         ...

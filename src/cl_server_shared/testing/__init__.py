@@ -50,6 +50,7 @@ _SUITES: Final = (
     "broadcaster",
     "job_claims",
     "job_details",
+    "job_files",
     "job_management",
     "job_reports",
     "job_repository",

@@ -1,5 +1,7 @@
 """What every repository tells of changes and failures; part of `JobManagementConformance`."""
 
+import time
+
 import pytest
 
 from cl_server_shared.errors import InvalidJobError
@@ -9,6 +11,7 @@ from cl_server_shared.protocols.jobs import JobManagement
 from cl_server_shared.testing.records import at, completed, failed, job
 
 _RESIZE = ["resize"]
+_SOON_SECONDS = 10.0
 
 
 class JobReportsConformance:
@@ -90,7 +93,9 @@ class JobReportsConformance:
 
         assert repository.fetch_next_job([]) is None
         assert repository.fetch_next_jobs([], 5) == []
-        assert repository.wait_for_work([], None) is False
+        began_at = time.monotonic()
+        assert repository.wait_for_work([], 2 * _SOON_SECONDS) is False
+        assert time.monotonic() - began_at < _SOON_SECONDS
 
 
 def why_refused(outcome: Outcome) -> Refusal | None:

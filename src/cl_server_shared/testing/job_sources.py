@@ -7,13 +7,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
 from random import Random
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import aiofiles
 import anyio
 import pytest
 
-from cl_server_shared.protocols.files import FileLike, JobStorage
+from cl_server_shared.errors import InvalidSourceError
+from cl_server_shared.protocols.files import BlockingFileLike, FileLike, JobStorage
 from cl_server_shared.testing.streams import (
     DelegatingStream,
     PlainReader,
@@ -75,7 +76,7 @@ def _every_other_byte(content: bytes) -> memoryview:
     return memoryview(spread)[::2]
 
 
-_OPENERS: dict[str, Opener] = {
+BLOCKING: dict[str, Opener] = {
     "bytes": made_of(bytes),
     "bytearray": made_of(bytearray),
     "memoryview": made_of(memoryview),
@@ -86,11 +87,14 @@ _OPENERS: dict[str, Opener] = {
     "open file": _open_binary,
     "NamedTemporaryFile": _named_temporary,
     "plain reader": made_of(PlainReader),
+}
+ASYNCHRONOUS: dict[str, Opener] = {
     "anyio": _anyio,
     "trickle": made_of(TrickleStream),
     "reused buffer": made_of(ReusingStream),
     "awaitable": made_of(DelegatingStream),
 }
+_OPENERS = {**BLOCKING, **ASYNCHRONOUS}
 
 
 class JobSourcesConformance:
@@ -109,6 +113,32 @@ class JobSourcesConformance:
         self, storage: JobStorage, tmp_path: Path
     ) -> None:
         await check_source(storage, _aiofiles, tmp_path / "source")
+
+    @pytest.mark.parametrize("kind", BLOCKING)
+    async def test_a_blocking_source_is_saved_alike_without_a_loop(
+        self, storage: JobStorage, tmp_path: Path, kind: str
+    ) -> None:
+        data = await _written(tmp_path / "source", 2 * _MIB + 1)
+        async with BLOCKING[kind](tmp_path / "source") as source:
+            # Each opener of this table gives a blocking source.
+            saved = storage.save_sync("job", "input/a", cast("BlockingFileLike", source))
+        with storage.open_sync("job", "input/a") as stored:
+            content = stored.read()
+
+        assert content == data
+        assert (saved.size, saved.hash) == (len(data), sha256(data).hexdigest())
+
+    @pytest.mark.parametrize("kind", ASYNCHRONOUS)
+    async def test_without_a_loop_an_asynchronous_stream_is_refused_and_not_read(
+        self, storage: JobStorage, tmp_path: Path, kind: str
+    ) -> None:
+        data = await _written(tmp_path / "source", _MIB)
+        async with ASYNCHRONOUS[kind](tmp_path / "source") as source:
+            with pytest.raises(InvalidSourceError):
+                storage.save_sync("job", "input/a", cast("BlockingFileLike", source))
+            saved = await storage.save("job", "input/a", source)
+
+        assert saved.size == len(data)
 
     async def test_a_stream_is_saved_from_where_it_stands(self, storage: JobStorage) -> None:
         source = io.BytesIO(b"headbody")
@@ -146,11 +176,16 @@ async def check_source(storage: JobStorage, opener: Opener, path: Path) -> None:
         AssertionError: something else was.
     """
     for size_bytes in _SIZES:
-        data = Random(size_bytes).randbytes(size_bytes)  # noqa: S311  # content, not a secret
-        await anyio.Path(path).write_bytes(data)
+        data = await _written(path, size_bytes)
         async with opener(path) as source:
             saved = await storage.save("job", "input/a", source)
 
         assert storage.resolve_path("job", "input/a").read_bytes() == data
         assert (saved.size, saved.hash) == (size_bytes, sha256(data).hexdigest())
         assert storage.list_files("job") == ["input/a"]
+
+
+async def _written(path: Path, size_bytes: int) -> bytes:
+    data = Random(size_bytes).randbytes(size_bytes)  # noqa: S311  # content, not a secret
+    await anyio.Path(path).write_bytes(data)
+    return data

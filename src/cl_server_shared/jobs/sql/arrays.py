@@ -1,9 +1,10 @@
 """Many rows as the arrays of one PostgreSQL statement."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from cl_server_shared.database import Values
+from cl_server_shared.jobs.sql.columns import JSON_COLUMNS, type_of
 
 _ROWS_AT_ONCE: Final = 1_000
 _CHARACTERS_AT_ONCE: Final = 1 << 24
@@ -39,6 +40,20 @@ def in_arrays(
         if name in always or column.count(column[0]) < len(column)
     ]
     return (*own,), {**rows[0], **{name: _array(columns[name]) for name in own}}
+
+
+def given(names: Sequence[str], columns: Mapping[str, str]) -> str:
+    """Read the array parameters *names* as rows of a table `given`, JSON as text.
+
+    As texts they cost the driver a quarter of what lists do, and the server less than JSON.
+
+    Args:
+        names: the parameters, named like columns.
+        columns: the columns of those that are named otherwise.
+    """
+    types = ["TEXT" if n in JSON_COLUMNS else type_of(columns.get(n, n)) for n in names]
+    arrays = [f"CAST(:{n} AS {each}[])" for n, each in zip(names, types, strict=True)]
+    return f"unnest({', '.join(arrays)}) AS given({', '.join(names)})"
 
 
 def _array(values: Iterable[object]) -> str:

@@ -1,133 +1,49 @@
-"""Every SQL statement of the repository, one name each; built by SQLAlchemy Core for both dialects.
+"""Rows of jobs: added, read, saved and removed, one by one and in batches."""
 
-A statement never decides: what a job becomes is decided in `lifecycle`, and the conditions here
-only make sure that the job still is what the decision was about.
-"""
-
-from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import cache
 from typing import Final
 
-from sqlalchemy import (
-    JSON,
-    ClauseElement,
-    ColumnElement,
-    FromClause,
-    String,
-    Text,
-    Update,
-    and_,
-    bindparam,
-    cast,
-    column,
-    delete,
-    func,
-    literal_column,
-    select,
-    update,
-)
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.sql.functions import Function
-from sqlalchemy.types import TypeEngine
-
-from cl_server_shared.database import JOBS, Statement
+from cl_server_shared.database import Statement
+from cl_server_shared.jobs.arguments import TERMS
 from cl_server_shared.jobs.rows import JobVersion
+from cl_server_shared.jobs.sql.arrays import given
 from cl_server_shared.jobs.sql.columns import (
-    BEFORE,
-    ID,
-    JSON_COLUMNS,
-    LIMIT,
-    NOW,
-    ONE,
-    ZERO,
-    job_columns,
-    json_texts,
+    ROW,
+    STILL_UNANNOUNCED,
     parameter,
-    parameters,
-    still_unannounced,
+    readable,
+    texts,
+    type_of,
 )
+from cl_server_shared.models import JobRecord
 
-_COMPLETED: Final[ColumnElement[str]] = literal_column("'completed'", String())
-_ERROR: Final[ColumnElement[str]] = literal_column("'error'", String())
-_NOTHING: Final[ColumnElement[str]] = literal_column("''", String())
-_NEW: Final = {"retry_count": ZERO, "event_seq": ONE}
+ADDED_COLUMNS: Final = (
+    *JobRecord.model_fields,
+    *TERMS,
+    *("created_at", "completed_at", "available_at", "claim_number", "unannounced_at"),
+)
+"""What is stored of a new job; `retry_count` is 0 and `event_seq` is 1, the rest is empty."""
+
 AS_READ: Final = {
     "row_id": "id",
     "read_seq": "event_seq",
     "read_claim": "claim_number",
     "read_status": "status",
 }
-"""What tells a row that was read, by the parameters' names: the columns that must be equal."""
-_ADDED_COLUMNS: Final = (
-    "job_id",
-    "task_type",
-    "params",
-    "status",
-    "progress",
-    "output",
-    "error_message",
-    "priority",
-    "created_at",
-    "completed_at",
-    "created_by",
-    "max_retries",
-    "claim_number",
-    "unannounced_at",
-)
+"""What tells the row that was read, by the parameters' names: the columns that must be equal."""
+
+_HAS_ENDED: Final = """
+    status IN ('completed', 'error') AND coalesce(completed_at, created_at) < :before
+"""
 
 
-def _as_read(jobs: FromClause, read: Mapping[str, ColumnElement[object]]) -> ColumnElement[bool]:
-    """Match only the very row that was read: every visible change raises `event_seq`.
-
-    A job that was removed and added again is known by its claim number, and code that knows nothing
-    of these columns by the status.
+def _add(dialect: str) -> str:
+    values = ", ".join(parameter(name, dialect) for name in ADDED_COLUMNS)
+    return f"""
+        INSERT INTO jobs ({", ".join(ADDED_COLUMNS)}, retry_count, event_seq)
+        VALUES ({values}, 0, 1) ON CONFLICT (job_id) DO NOTHING
     """
-    return and_(
-        jobs.c.id == read["row_id"],
-        jobs.c.event_seq == read["read_seq"],
-        jobs.c.claim_number == read["read_claim"],
-        # Written so that no index on the status serves: PostgreSQL knows nothing of a new table,
-        # and may think that few jobs are processing, and so read them all.
-        func.coalesce(jobs.c.status, _NOTHING) == read["read_status"],
-    )
-
-
-def _arrays(names: tuple[str, ...]) -> FromClause:
-    """Read PostgreSQL arrays, one a column and each the text of its parameter, as rows.
-
-    As texts they cost the driver a quarter of what lists do, and the server less than JSON.
-    """
-    types = [_array_type(name) for name in names]
-    arrays = [
-        cast(bindparam(name, type_=Text()), postgresql.ARRAY(each))
-        for name, each in zip(names, types, strict=True)
-    ]
-    elements = Function("unnest", *arrays, type_=Text())
-    return elements.table_valued(*map(column, names, types)).render_derived(name="given")
-
-
-def _array_type(name: str) -> TypeEngine[object]:
-    return Text() if name in JSON_COLUMNS else JOBS.c[AS_READ.get(name, name)].type
-
-
-def _of_each(
-    names: tuple[str, ...], own: Mapping[str, ColumnElement[object]]
-) -> dict[str, ColumnElement[object]]:
-    """Take a column from the rows that are given where each has its *own*, else a parameter."""
-    return {
-        name: _as_stored(name, own[name]) if name in own else parameter(name, "postgresql")
-        for name in names
-    }
-
-
-def _as_stored(name: str, value: ColumnElement[object]) -> ColumnElement[object]:
-    return cast(value, JSON()) if name in JSON_COLUMNS else value
-
-
-def _add(dialect: str) -> ClauseElement:
-    insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
-    row = {**parameters(_ADDED_COLUMNS, dialect), **_NEW}
-    return insert(JOBS).values(row).on_conflict_do_nothing(index_elements=["job_id"])
 
 
 @cache
@@ -139,36 +55,51 @@ def add_each(own: tuple[str, ...]) -> Statement:
             parameter for all.
     """
 
-    def build(_dialect: str) -> ClauseElement:
-        given = _arrays(own)
-        row = {**_of_each(_ADDED_COLUMNS, dict(given.c)), **_NEW}
-        rows = select(*row.values()).select_from(given)
-        insert = postgresql.insert(JOBS).from_select([*row], rows, include_defaults=False)
-        return insert.on_conflict_do_nothing(index_elements=["job_id"]).returning(JOBS.c.job_id)
+    def build(_dialect: str) -> str:
+        values = [_value(name, own, "given") for name in ADDED_COLUMNS]
+        return f"""
+            INSERT INTO jobs ({", ".join(ADDED_COLUMNS)}, retry_count, event_seq)
+            SELECT {", ".join(values)}, 0, 1 FROM {given(own, AS_READ)}
+            ON CONFLICT (job_id) DO NOTHING RETURNING job_id
+        """
 
     return Statement("add_jobs", build)
 
 
-def _read(_dialect: str) -> ClauseElement:
-    return select(*job_columns(JOBS)).where(JOBS.c.job_id == ID)
+def _value(name: str, own: Sequence[str], rows: str) -> str:
+    """Take a column from the *rows* that are given where each has its *own*, else a parameter."""
+    return f"CAST({f'{rows}.{name}' if name in own else f':{name}'} AS {type_of(name)})"
 
 
-def _delete(_dialect: str) -> ClauseElement:
-    return delete(JOBS).where(JOBS.c.job_id == ID)
+def _read(_dialect: str) -> str:
+    return f"SELECT {ROW} FROM jobs WHERE job_id = :job_id"
 
 
-def _versions(dialect: str) -> ClauseElement:
+def _delete(_dialect: str) -> str:
+    return "DELETE FROM jobs WHERE job_id = :job_id"
+
+
+def _delete_each(dialect: str) -> str:
+    """Remove the rows with the row ids `ids`, and tell their job ids."""
+    return f"""
+        DELETE FROM jobs WHERE id IN (SELECT CAST(value AS BIGINT) FROM {texts("ids", dialect)})
+        RETURNING job_id
+    """
+
+
+def _versions(dialect: str) -> str:
     """Read what tells whether jobs have changed, for the job ids `names`."""
-    names = json_texts(dialect, "names")
-    columns: list[ColumnElement[object]] = [JOBS.c[name] for name in JobVersion._fields]
-    return select(*columns).where(JOBS.c.job_id.in_(select(names.c.value)))
+    return f"""
+        SELECT {readable(JobVersion._fields)} FROM jobs
+        WHERE job_id IN (SELECT value FROM {texts("names", dialect)})
+    """
 
 
 @cache
 def save_state(
     names: tuple[str, ...], *, is_unannounced: bool, is_takeover: bool = False
 ) -> Statement:
-    """Build the statement that stores a decision: what it changes of a job, and nothing else.
+    """Build the statement that saves a decision: what it changes of a job, and nothing else.
 
     So no index is touched for nothing, and no lease is written back that the keeper has renewed
     since the job was read.
@@ -179,22 +110,20 @@ def save_state(
         is_takeover: whether only a job is changed whose lease has ended by now.
     """
 
-    def build(dialect: str) -> ClauseElement:
-        read = {
-            name: bindparam(name, type_=JOBS.c[column].type) for name, column in AS_READ.items()
-        }
-        values = parameters((*names, "updated_at"), dialect)
-        changed = _changed(values, dialect, is_unannounced=is_unannounced).where(
-            _as_read(JOBS, read)
-        )
-        return changed.where(JOBS.c.lease_expires_at <= NOW) if is_takeover else changed
+    def build(dialect: str) -> str:
+        values = [f"{name} = {parameter(name, dialect)}" for name in names]
+        return f"""
+            UPDATE jobs SET {_saved(values, is_unannounced=is_unannounced)}
+            WHERE {_is_as_read("jobs", ":")}
+            {"AND lease_expires_at <= :now" if is_takeover else ""}
+        """
 
     return Statement("recover a job" if is_takeover else "update_job", build)
 
 
 @cache
 def save_states(names: tuple[str, ...], own: tuple[str, ...], *, is_unannounced: bool) -> Statement:
-    """Build PostgreSQL's statement that stores the decisions on several jobs, and tells on which.
+    """Build PostgreSQL's statement that saves the decisions on several jobs, and tells on which.
 
     It locks them in the order of their ids, or two batches could wait for each other's rows; how
     an UPDATE alone orders its rows is left to the planner.
@@ -205,58 +134,86 @@ def save_states(names: tuple[str, ...], own: tuple[str, ...], *, is_unannounced:
         is_unannounced: whether the jobs count as unannounced until the world has heard of them.
     """
 
-    def build(dialect: str) -> ClauseElement:
-        jobs, given = JOBS.alias("read"), _arrays(own)
-        columns: list[ColumnElement[object]] = [jobs.c.id, *[given.c[name] for name in own]]
-        read = select(*columns).join_from(given, jobs, _as_read(jobs, dict(given.c)))
-        in_order = read.order_by(jobs.c.id).with_for_update(of=jobs, key_share=True)
-        locked = in_order.subquery("locked")
-        values = _of_each((*names, "updated_at"), dict(locked.c))
-        changed = _changed(values, dialect, is_unannounced=is_unannounced).where(
-            JOBS.c.id == locked.c.id
-        )
-        return changed.returning(JOBS.c.id)
+    def build(_dialect: str) -> str:
+        values = [f"{name} = {_value(name, own, 'locked')}" for name in names]
+        own_values = "".join(f", given.{name}" for name in own if name not in AS_READ)
+        return f"""
+            UPDATE jobs SET {_saved(values, is_unannounced=is_unannounced)}
+            FROM (
+                SELECT read.id{own_values} FROM {given(own, AS_READ)}
+                JOIN jobs AS read ON {_is_as_read("read", "given.")}
+                ORDER BY read.id FOR NO KEY UPDATE OF read
+            ) AS locked WHERE jobs.id = locked.id RETURNING jobs.id
+        """
 
     return Statement("finish_jobs", build)
 
 
-def _changed(
-    values: Mapping[str, ColumnElement[object]], dialect: str, *, is_unannounced: bool
-) -> Update:
-    unannounced = {"unannounced_at": still_unannounced(dialect)} if is_unannounced else {}
-    return update(JOBS).values({**values, "event_seq": JOBS.c.event_seq + ONE, **unannounced})
+def _saved(values: list[str], *, is_unannounced: bool) -> str:
+    always = ["updated_at = :updated_at", "event_seq = jobs.event_seq + 1"]
+    return ", ".join([*values, *always, *([STILL_UNANNOUNCED] if is_unannounced else [])])
 
 
-def _count(_dialect: str) -> ClauseElement:
-    return select(JOBS.c.status, JOBS.c.task_type, func.count()).group_by(
-        JOBS.c.status, JOBS.c.task_type
-    )
+def _is_as_read(jobs: str, given_: str) -> str:
+    """Match only the very row that was read: every visible change raises `event_seq`.
+
+    A job that was removed and added again is known by its claim number, and code that knows nothing
+    of these columns by the status.
+    """
+    # The status is written so that no index on it serves: PostgreSQL knows nothing of a new table,
+    # and may think that few jobs are processing, and so read them all.
+    return f"""
+        {jobs}.id = {given_}row_id AND {jobs}.event_seq = {given_}read_seq
+        AND {jobs}.claim_number = {given_}read_claim
+        AND coalesce({jobs}.status, '') = {given_}read_status
+    """
 
 
-def _finished(_dialect: str) -> ClauseElement:
+def _count(_dialect: str) -> str:
+    return "SELECT status, task_type, count(*) FROM jobs GROUP BY status, task_type"
+
+
+def _finished(_dialect: str) -> str:
     """Find jobs that ended before a time, along the index on `created_at`: none ended earlier."""
-    return (
-        select(JOBS.c.job_id)
-        .where(JOBS.c.created_at < BEFORE, _has_ended())
-        .order_by(JOBS.c.created_at)
-        .limit(LIMIT)
-        .offset(ZERO)
-    )
+    return f"""
+        SELECT job_id FROM jobs WHERE created_at < :before AND {_HAS_ENDED}
+        ORDER BY created_at LIMIT :limit
+    """
 
 
-def _delete_finished(_dialect: str) -> ClauseElement:
-    return delete(JOBS).where(JOBS.c.job_id == ID, _has_ended())
+def _delete_finished(_dialect: str) -> str:
+    return f"DELETE FROM jobs WHERE job_id = :job_id AND {_HAS_ENDED}"
 
 
-def _has_ended() -> ColumnElement[bool]:
-    ended_at = func.coalesce(JOBS.c.completed_at, JOBS.c.created_at)
-    return and_(JOBS.c.status.in_((_COMPLETED, _ERROR)), ended_at < BEFORE)
+@cache
+def save_checkpoint(*, is_claimed: bool) -> Statement:
+    """Build the statement that saves the checkpoint of a running job that was not cancelled.
+
+    Args:
+        is_claimed: whether only under the claim with a given number.
+    """
+    under_claim = "AND claim_number = :claim_number" if is_claimed else ""
+
+    def build(_dialect: str) -> str:
+        return f"""
+            UPDATE jobs SET checkpoint = :checkpoint
+            WHERE job_id = :job_id AND status = 'processing' AND cancel_reason IS NULL
+            {under_claim}
+        """
+
+    return Statement("save_checkpoint", build, is_visible=False)
+
+
+def _checkpoint(_dialect: str) -> str:
+    return "SELECT checkpoint FROM jobs WHERE job_id = :job_id"
 
 
 ADD: Final = Statement("add_job", _add)
 READ: Final = Statement("get_job", _read)
 DELETE: Final = Statement("delete_job", _delete)
+DELETE_EACH: Final = Statement("delete_jobs", _delete_each)
 VERSIONS: Final = Statement("find changed jobs", _versions)
 COUNT: Final = Statement("count_jobs", _count)
 FINISHED: Final = Statement("find finished jobs", _finished)
 DELETE_FINISHED: Final = Statement("purge_finished", _delete_finished)
+CHECKPOINT: Final = Statement("checkpoint", _checkpoint)

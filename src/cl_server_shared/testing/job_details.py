@@ -46,7 +46,7 @@ class JobDetailsConformance:
         assert repository.retry_job("job")
         assert repository.fetch_next_job(_RESIZE) is not None
 
-    @pytest.mark.parametrize("run_at", [2**63, -1, True, 1.5])
+    @pytest.mark.parametrize("run_at", [2**63, True, 1.5])
     def test_a_time_that_is_none_is_refused(self, repository: JobManagement, run_at: int) -> None:
         with pytest.raises(InvalidJobError, match="run_at"):
             repository.add_job(job(), run_at=run_at)

@@ -16,17 +16,16 @@ from hypothesis.strategies import SearchStrategy
 
 from cl_server_shared.errors import InvalidJobError
 from cl_server_shared.jobs.job_state import Change
+from cl_server_shared.jobs.new_jobs import Submission, checked_submission
 from cl_server_shared.jobs.policy import JobPolicy
-from cl_server_shared.jobs.validation import (
-    Submission,
-    checked_change,
-    checked_submission,
+from cl_server_shared.jobs.validation import checked_change
+from cl_server_shared.models import JobRecord, JobRecordUpdate, JobStatus
+from cl_server_shared.models.trusted import (
     is_percentage,
     is_trusted_message,
     is_trusted_name,
+    trusted_json,
 )
-from cl_server_shared.models import JobRecord, JobRecordUpdate, JobStatus
-from cl_server_shared.models.json_object import trusted_json
 
 if TYPE_CHECKING:
     from cl_server_shared.protocols.jobs import JobRecordLike, JobRecordUpdateLike

@@ -1,6 +1,8 @@
 """What a job is: what records accept, and what the tables look like to everybody."""
 
+from collections import OrderedDict, UserDict
 from collections.abc import Iterator
+from types import MappingProxyType
 
 import pytest
 from pydantic import ValidationError
@@ -9,10 +11,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
+from cl_server_shared.database import upgrade
+from cl_server_shared.errors import InvalidJobError
 from cl_server_shared.models import (
     Base,
     Job,
+    JobDetails,
     JobEvent,
+    JobFilter,
     JobRecord,
     JobRecordUpdate,
     JobStatus,
@@ -138,20 +144,35 @@ def test_the_table_itself_refuses_an_impossible_progress(engine: Engine, progres
             session.commit()
 
 
-def test_the_waiting_line_is_the_queued_jobs_in_claim_order(engine: Engine) -> None:
-    in_line = select(QueueEntry).order_by(QueueEntry.priority.desc(), QueueEntry.id)
+def test_queue_entries_are_the_queued_jobs_in_claim_order(engine: Engine) -> None:
+    in_order = select(QueueEntry).order_by(QueueEntry.priority.desc(), QueueEntry.id)
     with Session(engine) as session:
         session.add_all(
             [row("first"), row("done", status="completed"), row("urgent", priority=9, created_at=6)]
         )
         session.commit()
-        line = session.scalars(in_line).all()
+        found = session.scalars(in_order).all()
 
-        assert [(e.job_id, e.task_type, e.priority, e.enqueued_at) for e in line] == [
+        assert [(e.job_id, e.task_type, e.priority, e.enqueued_at) for e in found] == [
             ("urgent", "t", 9, 6),
             ("first", "t", 0, 5),
         ]
         assert session.query(QueueEntry).filter(QueueEntry.enqueued_at > 5).count() == 1
+
+
+def test_a_queue_entry_shows_until_when_its_job_is_delayed(engine: Engine) -> None:
+    """Before the database has the column, nothing is delayed."""
+    entries = select(QueueEntry.job_id, QueueEntry.run_at).order_by(QueueEntry.id)
+    with Session(engine) as session:
+        session.add_all([row("first"), row("later")])
+        session.commit()
+        assert [*map(tuple, session.execute(entries))] == [("first", None), ("later", None)]
+
+    upgrade(engine)
+
+    with Session(engine) as session:
+        session.execute(text("UPDATE jobs SET available_at = 9 WHERE job_id = 'later'"))
+        assert [*map(tuple, session.execute(entries))] == [("first", None), ("later", 9)]
 
 
 def test_a_record_has_the_documented_defaults() -> None:
@@ -208,6 +229,84 @@ def test_an_escaped_backslash_before_u0000_is_no_nul() -> None:
     assert JobRecord(job_id="job", task_type="t", params={"x": "\\u0000"}).params == {
         "x": "\\u0000"
     }
+
+
+def test_any_mapping_is_copied_as_a_dict() -> None:
+    inner = {"x": [1]}
+    given = MappingProxyType({"a": OrderedDict(inner), "b": (1, 2)})
+    record = JobRecord(job_id="job", task_type="t", params=given, output=UserDict(inner))
+    update = JobRecordUpdate(output=given)
+    inner["x"].append(2)
+
+    assert (record.params, record.output) == ({"a": {"x": [1]}, "b": [1, 2]}, {"x": [1]})
+    assert update.output == record.params
+    assert {type(value) for value in (record.params, record.params["a"], record.output)} == {dict}
+
+
+def test_details_are_a_record_and_what_else_is_known_of_the_job() -> None:
+    details = JobDetails(job_id="job", task_type="t", created_at=5, last_error="boom")
+
+    assert isinstance(details, JobRecord)
+    assert {**JobRecord(job_id="job", task_type="t").model_dump()}.items() <= (
+        details.model_dump().items()
+    )
+    assert [*details.model_dump()][len(JobRecord.model_fields) :] == [
+        "created_by",
+        "priority",
+        "created_at",
+        "started_at",
+        "completed_at",
+        "updated_at",
+        "retry_count",
+        "max_retries",
+        "available_at",
+        "worker_id",
+        "lease_expires_at",
+        "cancel_reason",
+        "last_error",
+    ]
+
+
+def test_a_filter_keeps_copies_of_its_collections() -> None:
+    types = ["a", "b"]
+    wanted = JobFilter(task_types=types, statuses={JobStatus.error}, job_ids=iter(("x",)))  # pyright: ignore[reportArgumentType]  # what is gone after one reading
+    types.clear()
+
+    assert (wanted.task_types, wanted.statuses, wanted.job_ids) == (
+        ("a", "b"),
+        (JobStatus.error,),
+        ("x",),
+    )
+    words = JobFilter(statuses=["error"])  # pyright: ignore[reportArgumentType]  # as from a query
+    assert words.statuses == (JobStatus.error,)
+
+
+_BAD_FILTERS: list[tuple[str, object]] = [
+    ("statuses", "queued"),
+    ("statuses", ["paused"]),
+    ("statuses", [1]),
+    ("statuses", 1),
+    ("task_types", "resize"),
+    ("task_types", [None]),
+    ("job_ids", "job"),
+    ("job_ids", b"job"),
+    ("created_by", 1),
+    ("created_by", "a\0b"),
+    ("created_from", "2026-01-01"),
+    ("created_before", 1.5),
+    ("finished_from", True),
+    ("finished_before", 2**63),
+    ("order", "random"),
+    ("order", None),
+    ("order", []),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), _BAD_FILTERS, ids=str)
+def test_a_filter_names_the_field_that_it_refuses(field: str, value: object) -> None:
+    given = {field: value}
+    with pytest.raises(InvalidJobError, match=f"^{field} .* of the filter must be "):
+        JobFilter(**given)  # pyright: ignore[reportArgumentType]  # as from a query of any kind
 
 
 def test_an_update_leaves_alone_what_it_does_not_name() -> None:

@@ -9,23 +9,19 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cl_server_shared.jobs.job_state import JobState
-from cl_server_shared.jobs.policy import JobPolicy
 from cl_server_shared.jobs.rows import (
     ROW_COLUMNS,
     JobRow,
     JobVersion,
     Unreadable,
     details_of,
-    event_of_new,
-    new_row,
     readable,
     record_of,
     row_of,
     state_of,
     version_of,
 )
-from cl_server_shared.jobs.validation import checked_submission
-from cl_server_shared.models import JobDetails, JobEvent, JobRecord, JobStatus
+from cl_server_shared.models import JobDetails, JobRecord, JobStatus
 
 GOOD_STATE: Final = JobState(
     status=JobStatus.processing,
@@ -224,43 +220,3 @@ def test_counters_are_numbers_whatever_was_stored(column: str, value: object) ->
 
 def test_an_unknown_status_is_final() -> None:
     assert state_of(with_(status="paused")).status is JobStatus.error
-
-
-def test_a_new_row_holds_its_record_as_compact_json() -> None:
-    record = JobRecord(job_id="job", task_type="resize", params={"ü": [1, None]})
-
-    assert new_row(checked_submission(record, JobPolicy()), now_ms=5) == {
-        "job_id": "job",
-        "task_type": "resize",
-        "params": '{"\\u00fc":[1,null]}',
-        "status": "queued",
-        "progress": 0,
-        "output": None,
-        "error_message": None,
-        "created_at": 5,
-        "completed_at": None,
-        "available_at": None,
-    }
-
-
-@pytest.mark.parametrize("status", JobStatus)
-def test_a_job_that_is_added_as_done_is_completed_at_once(status: JobStatus) -> None:
-    record = JobRecord(job_id="job", task_type="t", status=status)
-    row = new_row(checked_submission(record, JobPolicy()), now_ms=5)
-
-    is_final = status in {JobStatus.completed, JobStatus.error}
-    assert row["completed_at"] == (5 if is_final else None)
-
-
-def test_the_first_event_tells_the_new_row() -> None:
-    record = JobRecord(job_id="job", task_type="t", status=JobStatus.processing, progress=7)
-
-    assert event_of_new(checked_submission(record, JobPolicy()), now_ms=5) == JobEvent(
-        job_id="job",
-        event_type=JobStatus.processing,
-        timestamp=5,
-        progress=7,
-        task_type="t",
-        seq=1,
-        created_at=5,
-    )

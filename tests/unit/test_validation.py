@@ -1,19 +1,27 @@
 """What callers bring is refused before the database sees it, and told why."""
 
-import re
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import cast
 
 import pytest
+from dependency_injector import providers
 
 from cl_server_shared.errors import InvalidJobError
-from cl_server_shared.jobs.arguments import checked_task_types, checked_terms
+from cl_server_shared.jobs.arguments import (
+    checked_job_id,
+    checked_message,
+    checked_retry_after,
+    checked_task_types,
+)
 from cl_server_shared.jobs.job_state import Change
+from cl_server_shared.jobs.new_jobs import checked_submission
 from cl_server_shared.jobs.policy import JobPolicy
 from cl_server_shared.jobs.validation import (
     checked_change,
+    checked_checkpoint,
     checked_each,
     checked_record,
-    checked_submission,
 )
 from cl_server_shared.models import JobRecord, JobRecordUpdate, JobStatus
 
@@ -154,32 +162,6 @@ def test_a_record_of_a_batch_whose_params_are_too_long_is_named_by_its_position(
         checked_each([short, long], lambda job: checked_submission(job, POLICY))
 
 
-def test_terms_have_defaults() -> None:
-    assert checked_terms(None, None, None, POLICY) == {
-        "created_by": None,
-        "priority": 0,
-        "max_retries": 3,
-    }
-
-
-@pytest.mark.parametrize("priority", [-(2**63), 2**63 - 1])
-def test_any_64_bit_integer_is_a_priority(priority: int) -> None:
-    assert checked_terms("me", priority, 0, POLICY)["priority"] == priority
-
-
-@pytest.mark.parametrize("priority", [2**63, -(2**63) - 1, 1.0, "1", True, float("nan")])
-def test_no_other_priority_is_accepted(priority: object) -> None:
-    sentence = f"priority {priority!r} must be an integer from {-(2**63)} to {2**63 - 1}"
-    with pytest.raises(InvalidJobError, match=re.escape(sentence)):
-        checked_terms(None, priority, None, POLICY)
-
-
-@pytest.mark.parametrize("created_by", ["a\0b", 7, b"me", "\ud800"], ids=ascii)
-def test_a_creator_that_no_database_can_store_is_refused(created_by: object) -> None:
-    with pytest.raises(InvalidJobError, match="created_by"):
-        checked_terms(created_by, None, None, POLICY)
-
-
 def test_task_types_may_come_in_any_sequence_and_more_than_once() -> None:
     assert checked_task_types(("a", "b", "a")) == ["a", "b"]
     assert checked_task_types({"a": 1}.keys()) == ["a"]
@@ -190,3 +172,61 @@ def test_task_types_may_come_in_any_sequence_and_more_than_once() -> None:
 def test_what_is_no_sequence_of_texts_is_refused(task_types: object) -> None:
     with pytest.raises(InvalidJobError, match="task"):
         checked_task_types(task_types)
+
+
+_NO_RECORDS: list[tuple[object, str]] = [
+    ({"job_id": "a"}, "this dict has no job_id, .*: make a record of it with `model_validate`"),
+    ("job", "this str has no job_id"),
+    (None, "this NoneType has no job_id"),
+    (JobRecordUpdate(), "this JobRecordUpdate has no job_id, task_type, params$"),
+    (providers.Factory(JobRecord), "this Factory has no job_id, .*is the call missing"),
+    (JobRecord, "has no job_id, .*is the call missing"),
+    (JobRecord.model_construct(task_type="t"), "this JobRecord has no job_id$"),
+]
+
+
+@pytest.mark.parametrize(("value", "said"), _NO_RECORDS, ids=named_only)
+def test_what_is_no_record_is_named_with_what_it_lacks(value: object, said: str) -> None:
+    with pytest.raises(InvalidJobError, match=f"job must be a JobRecord, or an object.*{said}"):
+        checked_submission(cast("JobRecord", value), POLICY)
+
+
+@pytest.mark.parametrize("value", [{"progress": 5}, "done", None, providers.Object(1)], ids=str)
+def test_what_is_no_update_is_named_with_what_it_lacks(value: object) -> None:
+    said = f"update must be a JobRecordUpdate.*{type(value).__name__} has no status"
+    with pytest.raises(InvalidJobError, match=said):
+        checked_change(cast("JobRecordUpdate", value), POLICY)
+
+
+def test_a_job_id_is_text_and_nothing_else() -> None:
+    assert checked_job_id("job") == "job"
+    assert type(checked_job_id(JobStatus.error)) is str
+    for value in (7, None, b"job", ["job"], JobRecord(job_id="job", task_type="t")):
+        kind = type(value).__name__
+        with pytest.raises(InvalidJobError, match=rf"job_id must be text, not .*\({kind}\)"):
+            checked_job_id(value)
+
+
+def test_the_delay_of_the_next_try_is_in_seconds() -> None:
+    assert checked_retry_after(None) is None
+    assert checked_retry_after(0) == 0
+    assert checked_retry_after(1.5) == 1_500
+    for value in (-1, float("nan"), float("inf"), "1"):
+        with pytest.raises(InvalidJobError, match="retry_after_seconds"):
+            checked_retry_after(value)
+
+
+def test_a_message_is_text_made_storable() -> None:
+    assert checked_message("a\0b") == "a\ufffdb"
+    with pytest.raises(InvalidJobError, match=r"message must be a text .*not OSError\(\)"):
+        checked_message(OSError())
+
+
+def test_a_checkpoint_is_any_mapping_that_is_a_json_object() -> None:
+    assert checked_checkpoint({"step": 1}, POLICY) == '{"step":1}'
+    assert checked_checkpoint(MappingProxyType({"at": (1, 2)}), POLICY) == '{"at":[1,2]}'
+    for value in ([1], "text", None, {1: 2}, {"a": float("nan")}, {"a": object()}):
+        with pytest.raises(InvalidJobError, match="checkpoint"):
+            checked_checkpoint(value, POLICY)
+    with pytest.raises(InvalidJobError, match="checkpoint takes 108 bytes"):
+        checked_checkpoint({"a": "x" * 100}, POLICY)

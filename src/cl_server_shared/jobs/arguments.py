@@ -1,114 +1,30 @@
 """What callers bring, checked before the database sees it."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 from cl_server_shared.errors import InvalidJobError
-from cl_server_shared.jobs.policy import JobPolicy
-from cl_server_shared.models import JobFilter, JobStatus
+from cl_server_shared.models import JobFilter
 from cl_server_shared.models.job import storable_text
 
-_INT64: Final = range(-(2**63), 2**63)
-_RETRIES: Final = range(2**31)
 _LIMITS: Final = range(1, 2**31)
-_TEN_YEARS_SECONDS: Final = 315_360_000
-TERMS: Final = ("created_by", "priority", "max_retries")
-"""The columns of a new row that its record does not tell."""
-
-
-def checked_terms(
-    created_by: object, priority: object, max_retries: object, policy: JobPolicy
-) -> dict[str, object]:
-    """Return the values of `TERMS`.
-
-    Raises:
-        InvalidJobError: *created_by* is no text, *priority* no signed 64-bit integer, or
-            *max_retries* not in 0 to 2**31 - 1.
-    """
-    if created_by is not None and not _is_storable(created_by):
-        raise InvalidJobError(
-            f"created_by {created_by!r} must be text without NUL and lone surrogates, or None"
-        )
-    retries = policy.max_retries if max_retries is None else max_retries
-    checked = (
-        created_by,
-        _integer("priority", 0 if priority is None else priority, _INT64),
-        _integer("max_retries", retries, _RETRIES),
-    )
-    return dict(zip(TERMS, checked, strict=True))
-
-
-def checked_each[T, R](items: Sequence[T], check: Callable[[T], R]) -> list[R]:
-    """Check every item of a batch.
-
-    Raises:
-        InvalidJobError: names the position, from 0, of the first that was refused.
-    """
-    checked: list[R] = []
-    for position, item in enumerate(items):
-        try:
-            checked.append(check(item))
-        except InvalidJobError as error:
-            raise InvalidJobError(f"at position {position}: {error}") from error
-    return checked
+_LONGEST_SECONDS: Final = 10**9
+"""About thirty years."""
+_SHOWN_LENGTH: Final = 60
 
 
 def checked_job_id(job_id: object) -> str:
-    """Return the id of a job that may exist.
+    """Return which job is meant; there may be none of that id.
 
     Raises:
         InvalidJobError: it is no text.
     """
+    if type(job_id) is str:
+        return job_id
     if not isinstance(job_id, str):
-        raise InvalidJobError(
-            f"job_id {job_id!r} must be text: this is of type {type(job_id).__name__}"
-        )
-    return job_id
-
-
-def checked_run_at(run_at: object, status: JobStatus, now_ms: int) -> int | None:
-    """Return until when a new job is delayed (ms); None: not at all, since that time is past.
-
-    Raises:
-        InvalidJobError: *run_at* is no time, or the job would not wait for it.
-    """
-    if not isinstance(run_at, int) or isinstance(run_at, bool) or run_at not in _INT64:
-        raise InvalidJobError(
-            f"run_at {run_at!r} must be a time in milliseconds since the epoch, or None"
-        )
-    if status is not JobStatus.queued:
-        raise InvalidJobError(
-            f"run_at {run_at!r} is for jobs that wait: this one is added as {status}"
-        )
-    return run_at if run_at > now_ms else None
-
-
-def checked_retry_after_ms(seconds: object) -> int | None:
-    """Return after how many milliseconds a failed job is tried again; None: after the backoff.
-
-    Raises:
-        InvalidJobError: it is no number from 0 to ten years, nor None.
-    """
-    if seconds is None:
-        return None
-    if not isinstance(seconds, int | float) or not 0 <= seconds <= _TEN_YEARS_SECONDS:
-        raise InvalidJobError(
-            f"retry_after_seconds {seconds!r} must be a number from 0 to {_TEN_YEARS_SECONDS}, "
-            "or None for the backoff"
-        )
-    return int(seconds * 1000)
-
-
-def checked_message(message: object) -> str:
-    """Return a message as it can be stored.
-
-    Raises:
-        InvalidJobError: it is no text.
-    """
-    if not isinstance(message, str):
-        raise InvalidJobError(f"message {message!r} must be a text for people to read")
-    return storable_text(message)
+        raise InvalidJobError(f"job_id must be text, not {_shown(job_id)}")
+    return str.__str__(job_id)  # of an enumeration's member
 
 
 def checked_filter(jobs: object) -> JobFilter:
@@ -119,8 +35,8 @@ def checked_filter(jobs: object) -> JobFilter:
     """
     if not isinstance(jobs, JobFilter):
         raise InvalidJobError(
-            f"jobs must be a JobFilter, such as JobFilter(statuses=['error']): this is of type "
-            f"{type(jobs).__name__}"
+            "jobs must be a JobFilter, such as JobFilter(statuses=[JobStatus.error]), not "
+            f"{_shown(jobs)}"
         )
     return jobs
 
@@ -131,7 +47,7 @@ def checked_limit(limit: object) -> int:
     Raises:
         InvalidJobError: it is no integer, or below 1.
     """
-    return _integer("limit", limit, _LIMITS)
+    return checked_integer("limit", limit, _LIMITS)
 
 
 def checked_timeout(timeout_seconds: object) -> float:
@@ -147,6 +63,34 @@ def checked_timeout(timeout_seconds: object) -> float:
             f"timeout_seconds {timeout_seconds!r} must be 0 or more, or None to wait for ever"
         )
     return timeout_seconds
+
+
+def checked_retry_after(retry_after_seconds: object) -> int | None:
+    """Return the delay of the next try in milliseconds; None: as the policy says.
+
+    Raises:
+        InvalidJobError: it is no finite number of 0 or more.
+    """
+    if retry_after_seconds is None:
+        return None
+    seconds = retry_after_seconds
+    if not isinstance(seconds, int | float) or not 0 <= seconds <= _LONGEST_SECONDS:
+        raise InvalidJobError(
+            f"retry_after_seconds must be a number from 0 to {_LONGEST_SECONDS}, or None for the "
+            f"backoff, not {_shown(seconds)}"
+        )
+    return int(seconds * 1000)
+
+
+def checked_message(message: object) -> str:
+    """Return an error message as it can be stored; it may be empty.
+
+    Raises:
+        InvalidJobError: it is no text.
+    """
+    if not isinstance(message, str):
+        raise InvalidJobError(f"message must be a text for people to read, not {_shown(message)}")
+    return storable_text(message)
 
 
 def checked_reason(reason: object) -> str:
@@ -173,14 +117,27 @@ def checked_task_types(task_types: object) -> list[str]:
         if not isinstance(task_type, str):
             raise InvalidJobError(f"task type {task_type!r} must be text")
         types[str.__str__(task_type)] = None  # a plain text also of an enumeration's member
-    return [each for each in types if _is_storable(each)]  # no job can be of another type
+    return [each for each in types if is_storable(each)]  # no job can be of another type
 
 
-def _is_storable(value: object) -> bool:
+def _shown(value: object) -> str:
+    """Name a value and its type, in a line."""
+    text = repr(value)
+    short = text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}..."
+    return f"{short} ({type(value).__name__})"
+
+
+def is_storable(value: object) -> bool:
+    """Tell whether *value* is text that any database keeps as it is."""
     return isinstance(value, str) and (value.isprintable() or storable_text(value) == value)
 
 
-def _integer(name: str, value: object, allowed: range) -> int:
+def checked_integer(name: str, value: object, allowed: range) -> int:
+    """Return an integer among those that are allowed.
+
+    Raises:
+        InvalidJobError: it is none of them.
+    """
     if not isinstance(value, int) or isinstance(value, bool) or value not in allowed:
         raise InvalidJobError(
             f"{name} {value!r} must be an integer from {allowed[0]} to {allowed[-1]}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final, override
 
 from sqlalchemy.orm import Session, sessionmaker
@@ -13,6 +14,7 @@ from cl_server_shared.jobs.claiming import Claiming
 from cl_server_shared.jobs.job_database import JobDatabase
 from cl_server_shared.jobs.job_state import Cancel, Change, Release, Request, RetryByHand
 from cl_server_shared.jobs.leases import Claims, LeaseKeeper
+from cl_server_shared.jobs.new_jobs import NewRow, Terms, new_row, one_of_many
 from cl_server_shared.jobs.outbox_relay import OutboxRelay
 from cl_server_shared.jobs.policy import JobPolicy
 from cl_server_shared.jobs.reader import SqlJobReader
@@ -21,7 +23,6 @@ from cl_server_shared.jobs.sql.search import Eligible
 from cl_server_shared.jobs.transitions import Transitions
 from cl_server_shared.jobs.waiting.watches import JobWatches
 from cl_server_shared.models import (
-    JobEvent,
     JobFilter,
     JobRecord,
     JobStatus,
@@ -106,9 +107,13 @@ class SqlJobRepository(SqlJobReader, JobManagement):
         run_at: int | None = None,
         session: Session | None = None,
     ) -> bool:
-        now_ms = self._clock.now_ms()
-        terms = arguments.checked_terms(created_by, priority, max_retries, self._policy)
-        row, event = self._new_row(job, terms, run_at, now_ms)
+        row, event = new_row(
+            job,
+            Terms(created_by, priority, max_retries, run_at),
+            self._policy,
+            claim_number=int(self._jitter() * _CLAIM_NUMBERS),
+            now_ms=self._clock.now_ms(),
+        )
         table = self._jobs.table if session is None else self._jobs.in_session(session)
         if not table.add(row):
             return False
@@ -124,7 +129,7 @@ class SqlJobRepository(SqlJobReader, JobManagement):
         self, jobs: Sequence[JobRecordLike | NewJob], created_by: str | None = None
     ) -> list[bool]:
         now_ms = self._clock.now_ms()
-        new = arguments.checked_each(jobs, lambda job: self._one_of_many(job, created_by, now_ms))
+        new = validation.checked_each(jobs, partial(self._one_of_many, created_by, now_ms))
         with self._jobs.batch("add_jobs") as table:
             added = table.add_each([row for row, _ in new])
         for (_, event), is_new in zip(new, added, strict=True):
@@ -164,7 +169,7 @@ class SqlJobRepository(SqlJobReader, JobManagement):
             JobStatus.error,
             error_message=arguments.checked_message(message),
             is_permanent=is_permanent,
-            retry_after_ms=arguments.checked_retry_after_ms(retry_after_seconds),
+            retry_after_ms=arguments.checked_retry_after(retry_after_seconds),
         )
         checked_id = arguments.checked_job_id(job_id)
         outcome = self._reporting.report(checked_id, change, self._clock.now_ms())
@@ -187,7 +192,7 @@ class SqlJobRepository(SqlJobReader, JobManagement):
 
     @override
     def finish_jobs(self, updates: Mapping[str, JobRecordUpdateLike]) -> dict[str, bool]:
-        changes = arguments.checked_each(list(updates.items()), self._checked_change)
+        changes = validation.checked_each(list(updates.items()), self._checked_change)
         outcomes = self._reporting.report_each(dict(changes), self._clock.now_ms())
         return {
             job_id: isinstance(outcome, Applied | Unchanged) for job_id, outcome in outcomes.items()
@@ -239,7 +244,7 @@ class SqlJobRepository(SqlJobReader, JobManagement):
 
     @override
     def save_checkpoint(self, job_id: str, data: Mapping[str, object]) -> bool:
-        text = validation.checked_json("checkpoint", data, self._policy)
+        text = validation.checked_checkpoint(data, self._policy)
         checked_id = arguments.checked_job_id(job_id)
         if self._jobs.table.save_checkpoint(checked_id, text, self._claims.number(checked_id)):
             return True
@@ -284,22 +289,9 @@ class SqlJobRepository(SqlJobReader, JobManagement):
         return arguments.checked_job_id(job_id), validation.checked_change(change, self._policy)
 
     def _one_of_many(
-        self, job: JobRecordLike | NewJob, created_by: str | None, now_ms: int
-    ) -> tuple[dict[str, object], JobEvent]:
-        if not isinstance(job, NewJob):
-            terms = arguments.checked_terms(created_by, None, None, self._policy)
-            return self._new_row(job, terms, None, now_ms)
-        creator = created_by if job.created_by is None else job.created_by
-        terms = arguments.checked_terms(creator, job.priority, job.max_retries, self._policy)
-        return self._new_row(job.job, terms, job.run_at, now_ms)
-
-    def _new_row(
-        self, job: JobRecordLike, terms: dict[str, object], run_at: int | None, now_ms: int
-    ) -> tuple[dict[str, object], JobEvent]:
-        new = validation.checked_submission(job, self._policy)
-        row = rows.new_row(new, now_ms=now_ms) | terms
-        if run_at is not None:
-            row["available_at"] = arguments.checked_run_at(run_at, new.record.status, now_ms)
+        self, created_by: str | None, now_ms: int, job: JobRecordLike | NewJob
+    ) -> NewRow:
+        record, terms = one_of_many(job, created_by)
         # Begin anywhere: whoever claimed a removed job of the same id must not match this one.
-        row["claim_number"] = int(self._jitter() * _CLAIM_NUMBERS)
-        return row, rows.event_of_new(new, now_ms=now_ms)
+        claim_number = int(self._jitter() * _CLAIM_NUMBERS)
+        return new_row(record, terms, self._policy, claim_number=claim_number, now_ms=now_ms)

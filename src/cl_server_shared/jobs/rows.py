@@ -8,12 +8,12 @@ from typing import Final, NamedTuple, cast, get_type_hints
 from pydantic import ValidationError
 from pydantic_core import from_json
 
-from cl_server_shared.jobs.job_state import FINAL, JobState
-from cl_server_shared.jobs.validation import Submission, is_trusted
+from cl_server_shared.jobs.job_state import JobState
 from cl_server_shared.models import JobDetails, JobEvent, JobRecord, JobStatus
 from cl_server_shared.models.event import trusted_event
-from cl_server_shared.models.job import PROGRESS_MAX, storable_text
+from cl_server_shared.models.job import storable_text
 from cl_server_shared.models.json_object import JsonObject
+from cl_server_shared.models.trusted import PROGRESS_MAX, is_trusted
 from cl_server_shared.models.validation import reasons
 
 _new_tuple: Final = tuple.__new__  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # its stub names no items
@@ -82,34 +82,6 @@ def row_of(found: tuple[object, ...]) -> JobRow:
     return _new_tuple(JobRow, (*found[:_HEAD], _new_tuple(JobState, found[_HEAD:])))
 
 
-def new_row(new: Submission, *, now_ms: int) -> dict[str, object]:
-    """Return the columns of a new row that follow from what was submitted."""
-    record = new.record
-    return {
-        **record.__dict__,
-        "params": new.params,
-        "output": new.output,
-        "status": record.status.value,
-        "created_at": now_ms,
-        "completed_at": now_ms if record.status in FINAL else None,
-        "available_at": None,
-    }
-
-
-def event_of_new(new: Submission, *, now_ms: int) -> JobEvent:
-    """Return what is told of a job that was just added."""
-    record = new.record
-    return trusted_event(
-        job_id=record.job_id,
-        event_type=record.status,
-        timestamp=now_ms,
-        progress=record.progress,
-        task_type=record.task_type,
-        seq=1,
-        created_at=now_ms,
-    )
-
-
 def event_of_unannounced(row: UnannouncedRow) -> JobEvent:
     """Return what is told of a job's present state; total, as `state_of` is."""
     created_at = _count(row.created_at)
@@ -172,6 +144,14 @@ def _trusted_object(text: object) -> JsonObject | None:
     except ValueError:
         return None
     return cast("JsonObject", found) if isinstance(found, dict) else None
+
+
+def checkpoint_of(text: str | None) -> JsonObject | None:
+    """Read a checkpoint; None where there is none, or other code wrote no JSON object."""
+    try:
+        return None if text is None else _json("checkpoint", text)
+    except (TypeError, ValueError, RecursionError):
+        return None
 
 
 def _validated_record(row: JobRow) -> JobRecord | Unreadable:

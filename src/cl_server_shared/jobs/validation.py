@@ -1,85 +1,25 @@
 """What callers bring, checked before the database sees it."""
 
-from collections.abc import Mapping
-from typing import NamedTuple, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, cast
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from cl_server_shared.errors import InvalidJobError
 from cl_server_shared.jobs.job_state import Change
 from cl_server_shared.jobs.policy import JobPolicy
 from cl_server_shared.models import JobRecord, JobRecordUpdate, JobStatus
 from cl_server_shared.models.base import Schema
-from cl_server_shared.models.job import NAME_MAX_LENGTH, PROGRESS_MAX
-from cl_server_shared.models.json_object import encode_object, trusted_json
+from cl_server_shared.models.json_object import (
+    JsonObject,
+    StorableObject,
+    encode_object,
+)
+from cl_server_shared.models.trusted import is_percentage, is_trusted_message, trusted_json
 from cl_server_shared.models.validation import reasons
 from cl_server_shared.protocols.jobs import JobRecordLike, JobRecordUpdateLike
 
-
-class Submission(NamedTuple):
-    """A new job: a valid record, its `params` and its `output` as JSON text."""
-
-    record: JobRecord
-    params: str
-    output: str | None
-
-
-def checked_submission(job: JobRecordLike, policy: JobPolicy) -> Submission:
-    """Return *job* as it will be stored, checked now: a record may have been changed since made.
-
-    Raises:
-        InvalidJobError: it is no record, or cannot be stored.
-    """
-    trusted = _trusted_submission(job) if type(job) is JobRecord else None
-    new = trusted or _validated_submission(job)
-    checked_length("params", new.params, policy.json_max_bytes)
-    checked_length("output", new.output or "", policy.json_max_bytes)
-    return new
-
-
-def _trusted_submission(job: JobRecord) -> Submission | None:
-    """Take a record that is beyond doubt valid, at a fifth of what validating it costs."""
-    given = job.output
-    params, output = trusted_json(job.params), None if given is None else trusted_json(given)
-    if (
-        params is None
-        or (output is None and given is not None)
-        or type(job.status) is not JobStatus
-        or not is_trusted(job.job_id, job.task_type, job.progress, job.error_message)
-    ):
-        return None
-    return Submission(job, params, output)
-
-
-def _validated_submission(job: JobRecordLike) -> Submission:
-    record = checked_record(job)
-    output = None if record.output is None else json_text("output", record.output)
-    return Submission(record, json_text("params", record.params), output)
-
-
-def is_trusted(job_id: object, task_type: object, progress: object, message: object) -> bool:
-    """Tell whether these fields of a record are beyond doubt valid."""
-    return (
-        is_trusted_name(job_id)
-        and is_trusted_name(task_type)
-        and is_percentage(progress)
-        and is_trusted_message(message)
-    )
-
-
-def is_trusted_name(value: object) -> bool:
-    """Tell whether *value* is a job_id or task_type without any odd character."""
-    return type(value) is str and 0 < len(value) <= NAME_MAX_LENGTH and value.isprintable()
-
-
-def is_trusted_message(value: object) -> bool:
-    """Tell whether *value* is a text in one line without any odd character, or None."""
-    return value is None or (type(value) is str and value.isprintable())
-
-
-def is_percentage(value: object) -> bool:
-    """Tell whether *value* is an integer from 0 to 100."""
-    return type(value) is int and 0 <= value <= PROGRESS_MAX
+_OBJECTS: Final[TypeAdapter[JsonObject]] = TypeAdapter(StorableObject)
 
 
 def checked_record(job: JobRecordLike) -> JobRecord:
@@ -97,7 +37,10 @@ def checked_change(updates: JobRecordUpdateLike, policy: JobPolicy) -> Change:
     Raises:
         InvalidJobError: it is no update, or cannot be stored.
     """
-    trusted = _trusted_change(updates) if type(updates) is JobRecordUpdate else None
+    try:
+        trusted = _trusted_change(updates) if type(updates) is JobRecordUpdate else None
+    except AttributeError:  # it was made past its own checks, and lacks fields
+        trusted = None
     change = trusted or _validated_change(updates)
     checked_length("output", change.output or "", policy.json_max_bytes)
     return change
@@ -144,6 +87,38 @@ def _hint(value: object) -> str:
     return ": it can be called, is the call missing?" if callable(value) else ""
 
 
+def checked_checkpoint(data: object, policy: JobPolicy) -> str:
+    """Return the text of a checkpoint, from any mapping that is a JSON object.
+
+    Raises:
+        InvalidJobError: it is no such mapping, or longer than allowed.
+    """
+    text = trusted_json(data)
+    if text is None:
+        try:
+            text = json_text("checkpoint", _OBJECTS.validate_python(data))
+        except ValidationError as error:
+            raise InvalidJobError(
+                f"this checkpoint was refused: {reasons(error, type(data).__name__)}"
+            ) from error
+    return checked_length("checkpoint", text, policy.json_max_bytes)
+
+
+def checked_each[T, R](items: Sequence[T], check: Callable[[T], R]) -> list[R]:
+    """Check every item of a batch.
+
+    Raises:
+        InvalidJobError: names the position, from 0, of the first that was refused.
+    """
+    checked: list[R] = []
+    for position, item in enumerate(items):
+        try:
+            checked.append(check(item))
+        except InvalidJobError as error:
+            raise InvalidJobError(f"at position {position}: {error}") from error
+    return checked
+
+
 def json_text(field: str, value: Mapping[str, object]) -> str:
     """Write `params`, `output` or another object as JSON text.
 
@@ -154,20 +129,6 @@ def json_text(field: str, value: Mapping[str, object]) -> str:
         return encode_object(value)
     except ValueError as error:
         raise InvalidJobError(f"{field} cannot be stored: {error}") from error
-
-
-def checked_json(field: str, value: object, policy: JobPolicy) -> str:
-    """Write an object as JSON text that is no longer than allowed.
-
-    Raises:
-        InvalidJobError: it is no JSON object, or longer than `JOB_JSON_MAX_BYTES`.
-    """
-    if not isinstance(value, Mapping):
-        raise InvalidJobError(
-            f"{field} must be a mapping of texts to JSON values: this is a {type(value).__name__}"
-        )
-    text = json_text(field, cast("Mapping[str, object]", value))  # other keys are no JSON
-    return checked_length(field, text, policy.json_max_bytes)
 
 
 def checked_length(field: str, text: str, max_bytes: int) -> str:

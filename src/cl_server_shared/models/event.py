@@ -4,7 +4,8 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, Field
 
-from cl_server_shared.models.job import PROGRESS_MAX, JobStatus
+from cl_server_shared.models.job import JobStatus
+from cl_server_shared.models.trusted import PROGRESS_MAX
 
 SCHEMA_VERSION: Final = 1
 

@@ -16,14 +16,13 @@ from sqlmodel import Field
 
 from cl_server_shared.models.base import Schema
 from cl_server_shared.models.json_object import StorableObject
+from cl_server_shared.models.trusted import NAME_MAX_LENGTH, PROGRESS_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cl_server_shared.models.json_object import JsonInput
 
-NAME_MAX_LENGTH = 255
-PROGRESS_MAX = 100
 
 # SQLite counts rows in INTEGER only; PostgreSQL's INTEGER ends at 2**31.
 _BIG = BigInteger().with_variant(Integer(), "sqlite")

@@ -5,7 +5,7 @@ from functools import cache
 from typing import Final
 
 from cl_server_shared.database import Statement
-from cl_server_shared.jobs.arguments import TERMS
+from cl_server_shared.jobs.new_jobs import TERMS
 from cl_server_shared.jobs.rows import JobVersion
 from cl_server_shared.jobs.sql.arrays import given
 from cl_server_shared.jobs.sql.columns import (

@@ -71,7 +71,9 @@ async def settled(broadcaster: Broadcaster, *numbers: int) -> None:
         await anyio.to_thread.run_sync(wait_until, lambda: got == list(numbers))
 
 
-async def test_what_is_published_after_events_returned_is_heard(broadcaster: Broadcaster) -> None:
+async def test_what_is_published_after_events_returned_is_received(
+    broadcaster: Broadcaster,
+) -> None:
     stream = events(broadcaster)
     publish(broadcaster, *range(200))
 
@@ -126,8 +128,8 @@ async def test_with_too_many_waiting_the_oldest_give_way_and_are_counted(
 
         assert await read(stream, 3) == [8, 9, 10]
         assert stream.dropped == 7
-    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert [line.rpartition("dropped, ")[2] for line in told] == [f"{n} so far" for n in (1, 2, 4)]
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [line.rpartition("dropped, ")[2] for line in lines] == [f"{n} so far" for n in (1, 2, 4)]
 
 
 async def test_each_of_two_streams_gets_every_event(broadcaster: Broadcaster) -> None:
@@ -137,9 +139,9 @@ async def test_each_of_two_streams_gets_every_event(broadcaster: Broadcaster) ->
         assert await read(first, 3) == await read(second, 3) == [1, 2, 3]
 
 
-@pytest.mark.parametrize(("pattern", "is_heard"), [("{}", True), ("+/+", True), ("{}/+", False)])
-async def test_it_listens_where_it_is_told_to(
-    broadcaster: Broadcaster, topic: str, pattern: str, *, is_heard: bool
+@pytest.mark.parametrize(("pattern", "is_match"), [("{}", True), ("+/+", True), ("{}/+", False)])
+async def test_it_subscribes_to_what_it_is_given(
+    broadcaster: Broadcaster, topic: str, pattern: str, *, is_match: bool
 ) -> None:
     mine = event(1, job_id=topic)  # others publish below the same first level
     async with events(broadcaster, pattern.format(topic), max_waiting=100_000) as stream:
@@ -148,8 +150,10 @@ async def test_it_listens_where_it_is_told_to(
         broadcaster.publish(mine)
         await anyio.to_thread.run_sync(wait_until, lambda: mine in got)
 
-        heard = await anext_matching(stream, mine) if is_heard else await anext_within(stream, 0.2)
-    assert heard == (mine if is_heard else None)
+        received = (
+            await anext_matching(stream, mine) if is_match else await anext_within(stream, 0.2)
+        )
+    assert received == (mine if is_match else None)
 
 
 async def anext_matching(stream: EventStream, wanted: JobEvent) -> JobEvent | None:
@@ -275,7 +279,7 @@ async def test_in_order_swaps_and_repetitions_are_put_right(broadcaster: Broadca
         assert await read(stream, 6) == [1, 2, 3, 4, 5, 6]
 
 
-async def test_in_order_a_gap_that_stays_delays_no_longer_than_told(
+async def test_in_order_a_gap_that_stays_delays_no_longer_than_wait_ms(
     broadcaster: Broadcaster,
 ) -> None:
     async with events(broadcaster, in_order=True, wait_ms=50) as stream:

@@ -5,28 +5,17 @@ import shutil
 import stat
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, Protocol
 
 import anyio
 import pytest
 
-from cl_server_shared.errors import ConfigError, InvalidPathError, InvalidSourceError
+from cl_server_shared.errors import InvalidPathError, InvalidSourceError
 from cl_server_shared.files.storage import LocalJobStorage
 from cl_server_shared.protocols.files import JobStorage
 from cl_server_shared.testing import JobStorageConformance
-from cl_server_shared.testing.job_files import JobFilesConformance, read
-from tests.support.sync_storage import SyncJobStorage
+from cl_server_shared.testing.job_files import read
 
 pytestmark = pytest.mark.anyio
-
-NOT_TEXT: Final = (None, 5, b"job", Path("job"), ["job"], object())
-
-
-class _StorageRequest(Protocol):
-    """A request for one of the classes of storage."""
-
-    @property
-    def param(self) -> type[LocalJobStorage]: ...
 
 
 @pytest.fixture
@@ -34,31 +23,13 @@ def base(tmp_path: Path) -> Path:
     return tmp_path / "media"
 
 
-@pytest.fixture(params=[LocalJobStorage, SyncJobStorage])
-def storage_class(request: _StorageRequest) -> type[LocalJobStorage]:
-    """Asynchronous and synchronous calls, one after the other."""
-    return request.param
-
-
 @pytest.fixture
-def storage(storage_class: type[LocalJobStorage], base: Path) -> JobStorage:
-    return storage_class(base)
+def storage(base: Path) -> JobStorage:
+    return LocalJobStorage(base)
 
 
 class TestLocalJobStorage(JobStorageConformance):
     """In a folder of this machine."""
-
-    @pytest.fixture
-    def storage(self, base: Path) -> JobStorage:
-        return LocalJobStorage(base)
-
-
-class TestSynchronousCalls(JobFilesConformance):
-    """The same cases through `save_sync` and `open_sync`."""
-
-    @pytest.fixture
-    def storage(self, base: Path) -> JobStorage:
-        return SyncJobStorage(base)
 
 
 async def test_files_lie_where_existing_services_look_for_them(
@@ -131,10 +102,8 @@ async def test_a_storage_whose_folder_was_removed_makes_it_again(
     assert storage.list_files("job") == ["input/a"]
 
 
-async def test_synced_files_are_stored_like_others(
-    storage_class: type[LocalJobStorage], base: Path
-) -> None:
-    storage = storage_class(base, fsync=True)
+async def test_synced_files_are_stored_like_others(base: Path) -> None:
+    storage = LocalJobStorage(base, fsync=True)
     for content in (b"x", b"y", os.urandom(3_000_000), os.urandom(2_000_000)):
         saved = await storage.save("job", "input/a", content)
 
@@ -151,39 +120,3 @@ async def test_a_pipe_is_refused_as_a_source_and_nothing_is_made(
         await storage.save("job", "input/a", tmp_path / "pipe")
 
     assert list((base / "jobs").iterdir()) == []
-
-
-@pytest.mark.parametrize("value", NOT_TEXT)
-async def test_a_job_id_or_path_of_another_type_is_refused_by_its_name(
-    storage: JobStorage, base: Path, value: str
-) -> None:
-    by_job = (
-        storage.create_directory,
-        storage.remove,
-        storage.resolve_path,
-        storage.list_files,
-        storage.size_bytes,
-        storage.verify,
-    )
-    for call in by_job:
-        with pytest.raises(InvalidPathError, match=_wanted("job_id", value)):
-            call(value)
-    for pair, argument in (((value, "input/a"), "job_id"), (("job", value), "relative_path")):
-        with pytest.raises(InvalidPathError, match=_wanted(argument, value)):
-            storage.allocate_path(*pair)
-        with pytest.raises(InvalidPathError, match=_wanted(argument, value)):
-            await storage.open(*pair)
-        with pytest.raises(InvalidPathError, match=_wanted(argument, value)):
-            await storage.save(*pair, b"x")
-
-    assert list((base / "jobs").iterdir()) == []
-
-
-def _wanted(argument: str, value: object) -> str:
-    return f"^{argument} .* is a {type(value).__name__}: give a str$"
-
-
-@pytest.mark.parametrize("value", [None, 5, b"/data", ["/data"]])
-def test_a_base_folder_of_another_type_is_refused_by_its_name(value: str) -> None:
-    with pytest.raises(ConfigError, match=f"^base_dir .* is a {type(value).__name__}: give the"):
-        LocalJobStorage(value)

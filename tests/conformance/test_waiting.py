@@ -35,7 +35,7 @@ SOON: Final = 20.0
 
 @pytest.fixture
 def no_look_without_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f"{WATCHING}._LOOK_AT_LEAST_EVERY_SECONDS", 600)
+    monkeypatch.setattr(f"{WATCHING}._POLL_AT_LEAST_EVERY_SECONDS", 600)
 
 
 class KindRequest(Protocol):

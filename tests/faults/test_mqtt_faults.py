@@ -33,9 +33,12 @@ from tests.support.waiting import BUSY_SECONDS, wait_until
 
 _PROGRAM: Final = Path(__file__).parent.parent / "programs" / "publish_and_exit.py"
 
-# The contract's time; a process that ends needs some air more.
+# The contract's time; the end of a process takes more on a machine that is busy.
 _CLOSE_SECONDS: Final = 2.0 + BUSY_SECONDS
 _EXIT_SECONDS: Final = 3.0 + BUSY_SECONDS
+
+# Far more than a call takes, and far less than a connection that it would wait for.
+_CALL_MS: Final = 500.0
 
 
 def event(seq: int) -> JobEvent:
@@ -83,10 +86,9 @@ def test_a_broker_that_does_not_answer_holds_up_no_call(faulty: Address) -> None
     publishing_ms = publish_costs_ms(made[0])
     closing_ms = cost_ms(made[0].close)
 
-    assert constructing_ms <= 1000 * BUSY_SECONDS
+    assert max(constructing_ms, subscribing_ms) <= _CALL_MS
     assert statistics.median(publishing_ms) <= 5
-    assert statistics.quantiles(publishing_ms, n=10)[-1] <= 5
-    assert subscribing_ms <= 1000 * BUSY_SECONDS
+    assert statistics.quantiles(publishing_ms, n=10)[-1] <= _CALL_MS
     assert closing_ms <= 1000 * _CLOSE_SECONDS
     assert made[0].dropped_events == 200
 
@@ -103,7 +105,7 @@ def test_a_broker_that_freezes_at_run_time_holds_up_no_call(own_broker: BrokerPr
     closing_ms = cost_ms(broadcaster.close)
 
     assert statistics.median(publishing_ms) <= 5
-    assert statistics.quantiles(publishing_ms, n=10)[-1] <= 5
+    assert statistics.quantiles(publishing_ms, n=10)[-1] <= _CALL_MS
     assert closing_ms <= 1000 * _CLOSE_SECONDS
     assert broadcaster.dropped_events == 200
 
@@ -203,7 +205,7 @@ def test_after_a_long_outage_the_newest_events_arrive_in_order(own_broker: Broke
         (b"\xff" * 1000, "the connection ended (Protocol error)"),
     ],
 )
-def test_a_broker_that_answers_wrong_is_told_of_once_and_tried_again(
+def test_a_broker_that_answers_wrong_is_logged_once_and_tried_again(
     greeting: bytes, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with ScriptedBroker(greeting) as peer:
@@ -216,7 +218,7 @@ def test_a_broker_that_answers_wrong_is_told_of_once_and_tried_again(
     assert [reason in line for line in away] == [True]
 
 
-def test_a_host_that_is_no_name_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_host_that_is_no_name_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     broadcaster = MqttBroadcaster("no..name", 1883, "jobs")
     broadcaster.subscribe(print)
 
@@ -249,6 +251,24 @@ def test_a_broker_that_refuses_every_message_fills_no_log(caplog: pytest.LogCapt
     assert len([line for line in caplog.messages if "refused a message" in line]) == 7
 
 
+def test_a_broker_that_refuses_every_subscription_fills_no_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def refused() -> list[str]:
+        return [line for line in caplog.messages if "refused to subscribe" in line]
+
+    with ScriptedBroker(CONNACK, refuses=True) as peer:
+        broadcaster = MqttBroadcaster(*peer.address, "jobs")
+        for number in range(20):
+            broadcaster.subscribe(print, f"jobs/{number}")
+        wait_until(lambda: len(refused()) == 5)
+        broadcaster.close()
+
+    assert [line.rpartition("; ")[2] for line in refused()] == [
+        f"{count} so far" for count in (1, 2, 4, 8, 16)
+    ]
+
+
 def test_subscribers_of_one_topic_share_a_subscription_that_ends_with_the_last() -> None:
     with ScriptedBroker(CONNACK) as peer:
         broadcaster = MqttBroadcaster(*peer.address, "jobs")
@@ -273,8 +293,8 @@ def test_a_signal_handler_may_publish_in_the_middle_of_a_publish(
     def handle(_number: int, _frame: object) -> None:
         broadcaster.publish(event(0))
         handled.append(1)
-        if len(handled) < 300:
-            signal.setitimer(signal.ITIMER_REAL, 0.0005)  # no handler runs within another
+        if len(handled) < 300:  # none may come after the end
+            signal.setitimer(signal.ITIMER_REAL, 0.0005)  # the next one: they shall not nest
 
     before = signal.signal(signal.SIGALRM, handle)
     signal.setitimer(signal.ITIMER_REAL, 0.001)

@@ -13,9 +13,10 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 from cl_server_shared.errors import InvalidPathError
-from cl_server_shared.files.paths import CHECKSUMS, TEMPORARY_PREFIX
+from cl_server_shared.files.paths import TEMPORARY_PREFIX
 from cl_server_shared.files.storage import LocalJobStorage
 from tests.support.saving_processes import MIB, SOURCES
+from tests.support.stored_files import files_on_disk
 
 pytestmark = pytest.mark.anyio
 
@@ -81,13 +82,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def on_disk(storage: LocalJobStorage) -> dict[str, bytes]:
-    """Every file in the job's folder but the record of saves, the temporary ones too."""
-    job = storage.resolve_path("job")
-    return {
-        str(path.relative_to(job)): path.read_bytes()
-        for path in job.rglob("*")
-        if path.is_file() and path.name != CHECKSUMS
-    }
+    return files_on_disk(storage.resolve_path("job"))
 
 
 def descriptors() -> int:

@@ -106,7 +106,7 @@ def test_an_object_that_does_not_fit_is_refused_when_it_is_given(kind: str) -> N
 
     assert str(refused.value) == (
         "job_storage is of type dict, which does not fit JobStorage: it lacks allocate_path, "
-        "create_directory, list_files, open, remove and 6 more"
+        "create_directory, list_files, open, open_sync and 8 more"
     )
 
 

@@ -119,9 +119,9 @@ def test_events_published_while_the_broker_is_away_arrive_once_it_is_back(
 
     wait_until(lambda: len(got) == 100)
     broadcaster.close()
-    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert list(dict.fromkeys(got)) == events(100)  # at least once each
-    assert [line.count("is away") - line.count("is back") for line in told] == [1, -1]
+    assert [line.count("is away") - line.count("is back") for line in lines] == [1, -1]
 
 
 def test_a_subscription_is_made_again_at_every_return_of_the_broker(
@@ -231,13 +231,13 @@ def test_a_closed_broadcaster_leaves_no_thread_no_file_and_no_memory(
     mqtt_broker: Address, topic: str
 ) -> None:
     def use_one() -> weakref.ref[threading.Event]:
-        heard = threading.Event()
+        received = threading.Event()
         broadcaster = MqttBroadcaster(*mqtt_broker, topic)
-        broadcaster.subscribe(lambda _event: heard.set())
+        broadcaster.subscribe(lambda _event: received.set())
         broadcaster.publish(event(1))
-        assert heard.wait(10)
+        assert received.wait(10)
         broadcaster.close()
-        return weakref.ref(heard)
+        return weakref.ref(received)
 
     use_one()
     gc.collect()

@@ -14,18 +14,18 @@ from cl_server_shared.presence.payload import new_status
 from cl_server_shared.presence.presence import MqttPresence
 from cl_server_shared.presence.registry import MqttWorkerRegistry
 from cl_server_shared.process.clock import SystemClock
-from tests.support.refused_threads import refuse_start
+from tests.support.refused_threads import refuse_start, refused_threads
 from tests.support.servers import Address
 from tests.support.waiting import BUSY_SECONDS, wait_until
 
 
 @contextmanager
-def refused_threads(*names: str) -> Generator[None]:
-    """Refuse threads of these names, or all."""
+def refused_threads_called(name: str) -> Generator[None]:
+    """Refuse the threads that have *name* in theirs."""
     start = threading.Thread.start
 
     def refuse(thread: threading.Thread) -> None:
-        if not names or any(name in thread.name for name in names):
+        if name in thread.name:
             refuse_start(thread)
         start(thread)
 
@@ -92,7 +92,7 @@ def test_without_the_thread_that_gathers_wakes_the_publisher_wakes_the_network_i
 ) -> None:
     got: list[JobEvent] = []
     broadcaster = MqttBroadcaster(*mqtt_broker, topic)
-    with refused_threads("waker"):
+    with refused_threads_called("waker"):
         broadcaster.subscribe(got.append)
         broadcaster.publish(event(0))
         wait_until(lambda: got)

@@ -69,7 +69,7 @@ def test_events_go_through_a_broker_that_wants_tls_and_a_login(
     assert arrives(secured_broker.tls_address, topic, tls(secured_broker))
 
 
-def told_by_a_failing(
+def logged_by_a_failing(
     address: Address, security: Security, caplog: pytest.LogCaptureFixture
 ) -> list[str]:
     """Publish through a broker that lets nobody in, for several attempts; return the warnings."""
@@ -89,10 +89,10 @@ def told_by_a_failing(
 
 
 @pytest.mark.parametrize("security", [login("wrong"), Security()])
-def test_a_refused_login_is_told_once_and_stops_nobody(
+def test_a_refused_login_is_logged_once_and_stops_nobody(
     secured_broker: BrokerProcess, security: Security, caplog: pytest.LogCaptureFixture
 ) -> None:
-    away, lost = told_by_a_failing(secured_broker.login_address, security, caplog)
+    away, lost = logged_by_a_failing(secured_broker.login_address, security, caplog)
 
     assert "is away: " in away
     # MQTT 5.0, section 3.1.4: a broker may answer, as mosquitto does, or end the connection.
@@ -100,11 +100,11 @@ def test_a_refused_login_is_told_once_and_stops_nobody(
     assert lost.startswith("2 messages were not acknowledged")
 
 
-def test_a_certificate_of_an_unknown_authority_is_told_once(
+def test_a_certificate_of_an_unknown_authority_is_logged_once(
     secured_broker: BrokerProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
     security = tls(secured_broker, OTHER_CA_FILE)
-    away, _ = told_by_a_failing(secured_broker.tls_address, security, caplog)
+    away, _ = logged_by_a_failing(secured_broker.tls_address, security, caplog)
 
     assert "is away: its certificate is not trusted (" in away
 
@@ -112,22 +112,22 @@ def test_a_certificate_of_an_unknown_authority_is_told_once(
 def test_the_systems_authorities_do_not_vouch_for_a_certificate_of_ours(
     secured_broker: BrokerProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
-    away, _ = told_by_a_failing(secured_broker.tls_address, Security(tls=True), caplog)
+    away, _ = logged_by_a_failing(secured_broker.tls_address, Security(tls=True), caplog)
 
     assert "is away: its certificate is not trusted (" in away
 
 
-def test_a_certificate_of_another_host_is_told_once(
+def test_a_certificate_of_another_host_is_logged_once(
     secured_broker: BrokerProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
     address = Address("127.0.0.1", secured_broker.tls_address.port)
-    away, _ = told_by_a_failing(address, tls(secured_broker), caplog)
+    away, _ = logged_by_a_failing(address, tls(secured_broker), caplog)
 
     assert "is away: its certificate is not trusted (" in away
     assert "127.0.0.1" in away.partition("trusted")[2]
 
 
-def test_a_refusal_is_told_also_where_the_broker_was_away_before(
+def test_a_refusal_is_logged_also_where_the_broker_was_away_before(
     caplog: pytest.LogCaptureFixture, topic: str
 ) -> None:
     with broker_process(secured=True) as broker:
@@ -143,10 +143,10 @@ def test_a_refusal_is_told_also_where_the_broker_was_away_before(
         broadcaster.close()
 
 
-def test_a_host_without_tls_is_told_once_and_left_alone(
+def test_a_host_without_tls_is_logged_once(
     secured_broker: BrokerProcess, caplog: pytest.LogCaptureFixture
 ) -> None:
-    away, _ = told_by_a_failing(secured_broker.address, tls(secured_broker), caplog)
+    away, _ = logged_by_a_failing(secured_broker.address, tls(secured_broker), caplog)
 
     assert "is away: " in away
 
@@ -163,7 +163,7 @@ def test_a_host_that_never_answers_the_handshake_holds_up_no_call(
         closing_seconds = time.monotonic() - started
 
     assert publishing_seconds <= BUSY_SECONDS
-    assert closing_seconds <= 2 + BUSY_SECONDS
+    assert closing_seconds - publishing_seconds <= 2 + BUSY_SECONDS
     assert broadcaster.dropped_events == 1
 
 
@@ -232,7 +232,7 @@ def test_the_password_shows_nowhere(secured_broker: BrokerProcess) -> None:
     assert PASSWORD not in f"{broker!r} {broker} {broker.security!r} {vars(type(broker))}"
 
 
-def test_a_ca_file_that_is_gone_is_told_and_tried_again(
+def test_a_ca_file_that_is_gone_is_logged_and_tried_again(
     secured_broker: BrokerProcess, topic: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     ca_file = tmp_path / "ca.pem"

@@ -1,4 +1,4 @@
-"""Workers announce themselves: real processes, real brokers, and anybody's client that listens."""
+"""Workers announce themselves: real processes, real brokers, and any client that subscribes."""
 
 import json
 import logging
@@ -12,6 +12,7 @@ from pydantic import SecretStr
 
 from cl_server_shared.errors import ConfigError
 from cl_server_shared.mqtt.broker import Broker, Security
+from cl_server_shared.mqtt.connection import Connection
 from cl_server_shared.presence.payload import new_status
 from cl_server_shared.presence.presence import MqttPresence
 from cl_server_shared.process.clock import SystemClock
@@ -54,11 +55,11 @@ def kept_count(broker: Address, prefix: str) -> int | None:
 
 
 def is_idle(listener: Listener, count: int) -> bool:
-    told = newest(listener)
-    return told is not None and told["idle_count"] == count
+    announced = newest(listener)
+    return announced is not None and announced["idle_count"] == count
 
 
-def test_a_worker_is_told_of_by_a_retained_message(mqtt_broker: Address, topic: str) -> None:
+def test_a_worker_is_announced_by_a_retained_message(mqtt_broker: Address, topic: str) -> None:
     before_ms = SystemClock().now_ms()
     with Listener(mqtt_broker, f"{topic}/+") as listener, presence(mqtt_broker, topic):
         wait_until(lambda: listener.received)
@@ -67,36 +68,48 @@ def test_a_worker_is_told_of_by_a_retained_message(mqtt_broker: Address, topic: 
     first = listener.received[0]
     assert (first.topic, first.qos, first.retain) == (f"{topic}/w-1", 1, False)
     assert (late.topic, late.payload, late.retain) == (first.topic, first.payload, True)
-    told = cast("dict[str, object]", json.loads(first.payload))
-    assert list(told) == ["id", "worker_id", "capabilities", "idle_count", "timestamp", "session"]
-    assert (told["id"], told["worker_id"]) == ("w-1", "w-1")
-    assert (told["capabilities"], told["idle_count"]) == (["resize", "convert"], 0)
+    announced = cast("dict[str, object]", json.loads(first.payload))
+    assert list(announced) == [
+        "id",
+        "worker_id",
+        "capabilities",
+        "idle_count",
+        "timestamp",
+        "session",
+    ]
+    assert (announced["id"], announced["worker_id"]) == ("w-1", "w-1")
+    assert (announced["capabilities"], announced["idle_count"]) == (["resize", "convert"], 0)
     assert before_ms <= read(first.payload)["timestamp"] <= SystemClock().now_ms()
-    assert told["session"]
+    assert announced["session"]
 
 
-def test_a_worker_gives_signs_of_life(mqtt_broker: Address, topic: str) -> None:
+def test_a_worker_is_announced_again_and_again(mqtt_broker: Address, topic: str) -> None:
     with (
         Listener(mqtt_broker, f"{topic}/+") as listener,
         presence(mqtt_broker, topic, heartbeat_seconds=0.05),
     ):
         wait_until(lambda: len(listener.received) >= 5)
 
-    told = [read(payload) for payload in listener.payloads[:5]]
-    times = [each["timestamp"] for each in told]
-    assert len({each["session"] for each in told}) == 1
+    announced = [read(payload) for payload in listener.payloads[:5]]
+    times = [each["timestamp"] for each in announced]
+    assert len({each["session"] for each in announced}) == 1
     assert times == sorted(times)
     assert times[4] - times[0] >= 150  # four pauses of 50 ms, and a clock that may be coarse
 
 
-def test_a_change_is_told_at_once_and_the_last_one_stays(mqtt_broker: Address, topic: str) -> None:
+def test_a_change_is_announced_at_once_and_the_last_one_stays(
+    mqtt_broker: Address, topic: str
+) -> None:
     with (
         Listener(mqtt_broker, f"{topic}/+") as listener,
         presence(mqtt_broker, topic) as worker,
     ):
         wait_until(lambda: is_idle(listener, 0))
-        worker.set_idle(4)
-        wait_until(lambda: is_idle(listener, 4), within_seconds=0.9)  # the thread's own tick is 1 s
+        started = time.monotonic()
+        for count in range(1, 21):
+            worker.set_idle(count)
+            wait_until(lambda count=count: is_idle(listener, count))
+        assert time.monotonic() - started < 15  # by the thread's own tick of 1 s: 19 s or more
         for count in range(200):
             worker.set_idle(count)
         wait_until(lambda: is_idle(listener, 199))
@@ -105,7 +118,7 @@ def test_a_change_is_told_at_once_and_the_last_one_stays(mqtt_broker: Address, t
     assert read(late.payload)["idle_count"] == 199
 
 
-def test_the_same_count_again_is_no_news(mqtt_broker: Address, topic: str) -> None:
+def test_the_same_count_is_not_announced_again(mqtt_broker: Address, topic: str) -> None:
     with (
         Listener(mqtt_broker, f"{topic}/+") as listener,
         presence(mqtt_broker, topic) as worker,
@@ -152,10 +165,10 @@ def test_a_worker_process_that_ends_is_cleared(
             case _:
                 worker.kill()
 
-        wait_until(lambda: not kept(mqtt_broker, topic), within_seconds=5)
+        wait_until(lambda: not kept(mqtt_broker, topic))
 
 
-def test_a_change_of_a_worker_process_is_told(
+def test_a_change_of_a_worker_process_is_announced(
     mqtt_broker: Address, topic: str, tmp_path: Path
 ) -> None:
     with (
@@ -183,13 +196,13 @@ def test_a_child_of_a_worker_neither_clears_it_nor_keeps_it_alive(
             assert [read(each)["idle_count"] for each in listener.payloads] == [0, 5]
 
             worker.kill()
-            wait_until(lambda: listener.payloads[-1] == b"", within_seconds=5)
+            wait_until(lambda: listener.payloads[-1] == b"")
         finally:
             end_process(child)
     assert kept(mqtt_broker, topic) == []
 
 
-def test_a_broker_that_forgot_all_is_told_again(
+def test_a_broker_that_forgot_all_gets_the_announcement_again(
     own_broker: BrokerProcess, topic: str, tmp_path: Path
 ) -> None:
     with announcer(own_broker.address, topic, tmp_path) as worker:
@@ -200,10 +213,10 @@ def test_a_broker_that_forgot_all_is_told_again(
             wait_until(lambda: kept_count(own_broker.address, topic) == 3)
 
         worker.kill()
-        wait_until(lambda: not kept(own_broker.address, topic), within_seconds=5)
+        wait_until(lambda: not kept(own_broker.address, topic))
 
 
-def test_what_changed_while_the_broker_was_away_is_told_when_it_is_back(
+def test_what_changed_while_the_broker_was_away_is_announced_when_it_is_back(
     own_broker: BrokerProcess, topic: str, tmp_path: Path
 ) -> None:
     with announcer(own_broker.address, topic, tmp_path) as worker:
@@ -239,7 +252,7 @@ def test_the_late_will_of_an_old_worker_removes_no_new_one(
             assert new.output == ""
 
 
-def test_of_two_workers_with_one_id_the_newer_is_told_of_and_the_other_is_told_once(
+def test_of_two_workers_with_one_id_the_newer_is_announced_and_the_other_logs_that_once(
     mqtt_broker: Address, topic: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with Listener(mqtt_broker, f"{topic}/+") as listener:
@@ -270,7 +283,7 @@ def test_of_two_workers_with_one_id_the_newer_is_told_of_and_the_other_is_told_o
     "payload",
     [b"", b"nonsense", b'{"worker_id":"w-1","capabilities":[],"idle_count":9,"timestamp":1}'],
 )
-def test_what_others_tell_in_its_name_is_corrected(
+def test_what_others_publish_in_its_name_is_corrected(
     mqtt_broker: Address, topic: str, payload: bytes
 ) -> None:
     with (
@@ -288,18 +301,22 @@ def test_what_others_tell_in_its_name_is_corrected(
 def test_two_that_contradict_each_other_do_not_fill_the_network(
     mqtt_broker: Address, topic: str
 ) -> None:
+    started = time.monotonic()
+    other = Connection(Broker(*mqtt_broker), max_waiting=1000)
     with (
         Listener(mqtt_broker, f"{topic}/+") as listener,
         presence(mqtt_broker, topic),
     ):
         wait_until(lambda: listener.received)
-        for _ in range(20):
-            publish(mqtt_broker, f"{topic}/w-1", b"contradiction")
+        for _ in range(200):
+            other.publish(f"{topic}/w-1", b"contradiction")
+        other.close()
         publish(mqtt_broker, f"{topic}/w-1", b"")
-        wait_until(lambda: newest(listener))
+        wait_until(lambda: b"" in listener.payloads and newest(listener))
 
+    seconds = time.monotonic() - started
     assertions = [payload for payload in listener.payloads if payload.startswith(b"{")]
-    assert 3 <= len(assertions) <= 5  # at first, at once, and once a second
+    assert 3 <= len(assertions) <= 3 + seconds  # at first, at once, and once a second
 
 
 def test_clients_of_both_versions_of_mqtt_read_the_same(
@@ -317,7 +334,7 @@ def test_clients_of_both_versions_of_mqtt_read_the_same(
     assert read(old.payload)["idle_count"] == 2
 
 
-def test_a_worker_is_told_of_over_tls(
+def test_a_worker_is_announced_over_tls(
     secured_broker: BrokerProcess, topic: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     security = Security(
@@ -335,7 +352,7 @@ def test_a_worker_is_told_of_over_tls(
     assert caplog.messages == []
 
 
-def test_a_goodbye_that_the_broker_could_not_acknowledge_counts_all_the_same(
+def test_a_clearing_that_the_broker_could_not_acknowledge_counts_all_the_same(
     own_broker: BrokerProcess, topic: str
 ) -> None:
     worker = presence(own_broker.address, topic)
@@ -361,7 +378,7 @@ def test_a_broker_that_does_not_answer_holds_up_no_worker(fault: Fault) -> None:
         closing_seconds = time.monotonic() - started
 
     assert working_seconds <= BUSY_SECONDS
-    assert closing_seconds <= 1 + BUSY_SECONDS
+    assert closing_seconds - working_seconds <= 1 + BUSY_SECONDS
 
 
 @pytest.mark.parametrize("worker_id", ["", "a/b", "+", "a#", "a\0b"])

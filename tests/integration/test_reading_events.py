@@ -123,8 +123,8 @@ def test_what_a_repository_publishes_keeps_the_contract(
         wait_until(lambda: len(listener.received) == len(LIVED))
     broadcaster.close()
 
-    told = [decode_event(payload) for payload in listener.payloads]
-    assert all(isinstance(each, JobEvent) for each in told)
+    published = [decode_event(payload) for payload in listener.payloads]
+    assert all(isinstance(each, JobEvent) for each in published)
     assert [
         f for each in listener.payloads for f in faults("JobEvents", "EventPayload", each)
     ] == []
@@ -157,7 +157,7 @@ def work(address: Address, topic: str, url: str) -> int:
 
 
 @pytest.mark.anyio
-async def test_in_order_a_job_of_several_processes_is_told_from_its_addition_to_its_end(
+async def test_in_order_a_job_of_several_processes_is_read_from_its_addition_to_its_end(
     mqtt_broker: Address, topic: str, tmp_path: Path
 ) -> None:
     url = f"sqlite:///{tmp_path}/jobs.db"
@@ -166,7 +166,7 @@ async def test_in_order_a_job_of_several_processes_is_told_from_its_addition_to_
     jobs = repository_on(engine, broadcaster=broadcaster)
     names = [f"job {number}" for number in range(JOBS)]
     async with events(broadcaster, in_order=True, wait_ms=30_000) as stream:
-        # The broker has been reached, so that what others publish is heard.
+        # The broker has been reached, so that what others publish is received.
         broadcaster.publish(event(1))
         await read_until(stream, event(1))
         jobs.add_jobs([job(name) for name in names])
@@ -179,8 +179,8 @@ async def test_in_order_a_job_of_several_processes_is_told_from_its_addition_to_
     engine.dispose()
 
     life = [(1, "queued", 0), (2, "processing", 0), (3, "processing", 50), (4, "completed", 100)]
-    told = {
+    read = {
         name: [(e.seq, e.event_type.value, e.progress) for e in got if e.job_id == name]
         for name in names
     }
-    assert (done, told) == (JOBS, dict.fromkeys(names, life))
+    assert (done, read) == (JOBS, dict.fromkeys(names, life))

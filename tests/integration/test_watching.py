@@ -34,6 +34,7 @@ from cl_server_shared.models import JobRecord, JobStatus
 from cl_server_shared.process.fork import no_fork
 from tests.support import servers
 from tests.support.processes import child
+from tests.support.refused_threads import no_thread_can_start
 from tests.support.repositories import at, completed, job, repository_on
 from tests.support.waiting import wait_until
 
@@ -120,7 +121,7 @@ def test_a_repository_that_was_dropped_with_its_engine_leaves_no_thread(tmp_path
         wait_until(lambda: started() == set())
 
 
-def living_waiters() -> int:
+def subscriptions() -> int:
     found = cast("list[object]", gc.get_objects())
     return sum(isinstance(each, ChangeSubscription) for each in found)
 
@@ -128,15 +129,15 @@ def living_waiters() -> int:
 def test_a_watch_that_is_left_early_wakes_nobody_any_more(sqlite_engine: Engine) -> None:
     jobs = repository_on(sqlite_engine)
     jobs.add_job(job())
-    before = living_waiters()
+    before = subscriptions()
     for record in jobs.watch_job("job"):
         jobs.update_job("job", at(1))
-        assert living_waiters() == before + 1
+        assert subscriptions() == before + 1
         if record.progress == 1:
             break
     gc.collect()
 
-    wait_until(lambda: living_waiters() == before)  # the watch may be in the middle of a look
+    wait_until(lambda: subscriptions() == before)  # the watch may be in the middle of a poll
 
 
 def test_rows_that_other_code_writes_wake_within_about_a_second(
@@ -162,7 +163,7 @@ def test_who_waits_ends_no_transaction_of_anybody(engine: Engine, pool: ThreadPo
     wait_until(watch_threads)
     with Session(engine) as session:
         jobs.add_job(job("undone"), session=session)
-        time.sleep(1.5)  # longer than any pause between two looks
+        time.sleep(1.5)  # longer than any pause between two polls
         session.rollback()
     jobs.update_job("awaited", completed())
 
@@ -188,18 +189,72 @@ def test_a_watch_keeps_no_lock_of_a_sqlite_file(
     assert found.result(SOON) is not None
 
 
-def test_a_database_of_one_thread_is_refused_where_a_wait_would_begin() -> None:
-    jobs = repository_on(create_engine("sqlite:///:memory:"))
+def test_a_wait_on_a_database_of_one_thread_ends_in_time_and_tells_what_to_use(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    engine = create_engine("sqlite:///:memory:")
+    jobs = repository_on(engine)
     jobs.add_job(job())
     jobs.add_job(job("done", status="completed"))
 
     assert jobs.wait_for_job("done", 5) is not None
     with pytest.raises(TimeoutError):
-        jobs.wait_for_job("job", 0)
-    with pytest.raises(DatabaseError, match="cannot be waited on: no other thread"):
-        jobs.wait_for_job("job", 5)
-    with pytest.raises(DatabaseError, match="StaticPool"):
-        jobs.wait_for_work(["other"], 5)
+        jobs.wait_for_job("job", 1.5)
+    assert not jobs.wait_for_work(["other"], 0.2)
+    assert "an empty database of its own in every thread" in caplog.text
+    assert "poolclass=StaticPool" in caplog.text
+    engine.dispose()
+
+
+# Where the system has no thread to give
+
+
+def test_a_wait_without_a_thread_ends_in_time(engine: Engine) -> None:
+    jobs = repository_on(engine)
+    with no_thread_can_start():
+        jobs.add_job(job())
+        with pytest.raises(TimeoutError):
+            jobs.wait_for_job("job", 0.3)
+        assert not jobs.wait_for_work(["other"], 0.3)
+        engine.dispose()
+
+
+def test_a_wait_without_a_thread_polls_each_second(
+    engine: Engine, pool: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
+) -> None:
+    jobs = repository_on(engine)
+    jobs.add_job(job())
+
+    def complete() -> bool:
+        wait_until(lambda: "'db-watch' cannot start" in caplog.text)
+        return jobs.update_job("job", completed())
+
+    changed = pool.submit(complete)
+    began_at = time.monotonic()
+    with no_thread_can_start():
+        assert jobs.wait_for_job("job", 60) == job(status="completed", progress=100)
+
+    assert changed.result(SOON)
+    assert time.monotonic() - began_at < 30
+
+
+def test_a_change_that_nobody_notifies_is_seen_within_about_a_second(
+    postgres_engine: Engine, pool: ThreadPoolExecutor
+) -> None:
+    changing = repository_on(postgres_engine)
+    other_engine = make_engine(postgres_engine.url.render_as_string(hide_password=False))
+    waiting = repository_on(other_engine)
+    changing.count_jobs()
+    with new_watch_thread() as started:
+        found = pool.submit(waiting.wait_for_work, RESIZE, 60)
+        wait_until(started)
+        began_at = time.monotonic()
+        with no_thread_can_start():
+            assert changing.add_job(job())
+            assert found.result(60)
+
+    assert time.monotonic() - began_at < 30
+    other_engine.dispose()
 
 
 def close_beside_a_watch() -> int:
@@ -410,10 +465,10 @@ def test_names_without_an_answer_are_told_as_such(engine: Engine) -> None:
         return True
 
     waiter = ChangeSubscription(sql_rows.VERSIONS, ["there", "not there"], woken.set)
-    waiter.begin_look()
+    waiter.begin_poll()
     waiter.wait_for(note)
-    database.watch(waiter)
+    assert database.hub.add(waiter)
 
     assert woken.wait(SOON)
     assert heard[0] == ["there"]
-    database.unwatch(waiter)
+    database.hub.discard(waiter)

@@ -58,7 +58,7 @@ def ids(known: MqttWorkerRegistry) -> list[str]:
 
 
 def payload_of(worker_id: str, timestamp: int, **more: object) -> bytes:
-    """Write what workers told before there were sessions."""
+    """Write what workers announced before there were sessions."""
     fields = {"id": worker_id, "worker_id": worker_id, "capabilities": ["resize"]}
     return json.dumps({**fields, "idle_count": 1, "timestamp": timestamp, **more}).encode()
 
@@ -102,7 +102,7 @@ def test_a_worker_process_that_ends_is_forgotten(
         wait_until(lambda: ids(known) == ["w-1", "w-2"])
         dying.kill() if ending == "kill" else dying.exit()
 
-        wait_until(lambda: ids(known) == ["w-2"], within_seconds=5)
+        wait_until(lambda: ids(known) == ["w-2"])
 
 
 def test_workers_are_known_again_after_the_broker_forgot_all(
@@ -134,36 +134,39 @@ def test_the_late_will_of_an_old_worker_takes_no_new_one_away(
             wait_until(lambda: known.workers()[0].session > old_session)
             new.order("1")
             wait_until(lambda: known.capabilities()["resize"] == 1)
-            told_at = known.workers()[0].timestamp
+            announced_at = known.workers()[0].timestamp
             old.kill()
             seen: list[int] = []
             # The will is there once the new worker has contradicted it.
-            wait_until(lambda: seen.append(len(known.workers())) or is_newer(known, told_at))
+            wait_until(lambda: seen.append(len(known.workers())) or is_newer(known, announced_at))
 
             assert set(seen) == {1}
             assert known.workers()[0].session > old_session
-        wait_until(lambda: ids(known) == [], within_seconds=5)
+        wait_until(lambda: ids(known) == [])
 
 
 def is_newer(known: MqttWorkerRegistry, timestamp: int) -> bool:
     return known.workers()[0].timestamp > timestamp
 
 
-def test_a_silent_worker_is_forgotten(mqtt_broker: Address, topic: str) -> None:
+def test_a_silent_worker_is_forgotten_and_one_with_heartbeats_is_not(
+    mqtt_broker: Address, topic: str
+) -> None:
     with (
-        registry(mqtt_broker, topic, forget_after_seconds=0.5) as known,
+        registry(mqtt_broker, topic, forget_after_seconds=2) as known,
         worker(mqtt_broker, topic, "alive", "resize"),
     ):
         wait_until(lambda: ids(known) == ["alive"])
-        publish(mqtt_broker, f"{topic}/silent", payload_of("silent", SystemClock().now_ms()))
-        wait_until(lambda: ids(known) == ["alive", "silent"])
-        wait_until(lambda: ids(known) == ["alive"], within_seconds=2)
-        time.sleep(0.6)  # longer than it takes to forget
+        published_ms = SystemClock().now_ms()
+        publish(mqtt_broker, f"{topic}/silent", payload_of("silent", published_ms))
+        wait_until(lambda: "silent" in ids(known))
+        wait_until(lambda: ids(known) == ["alive"])
 
-        assert ids(known) == ["alive"]
+        assert SystemClock().now_ms() - published_ms >= 2000
+        assert known.workers()[0].timestamp >= published_ms  # its heartbeats kept it there
 
 
-def test_what_a_dead_worker_left_at_the_broker_is_as_old_as_it_says(
+def test_what_a_dead_worker_left_at_the_broker_is_as_old_as_its_timestamp(
     mqtt_broker: Address, topic: str
 ) -> None:
     now_ms = SystemClock().now_ms()
@@ -183,7 +186,7 @@ def test_what_a_dead_worker_left_at_the_broker_is_as_old_as_it_says(
             keep(mqtt_broker, f"{topic}/{worker_id}", b"")
 
 
-def test_workers_without_sessions_and_nonsense_are_taken_as_they_are(
+def test_workers_without_sessions_are_known_and_other_messages_are_ignored(
     mqtt_broker: Address, topic: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     now_ms = SystemClock().now_ms()
@@ -224,7 +227,7 @@ def test_a_broker_that_does_not_answer_holds_up_no_service(fault: Fault) -> None
         closing_seconds = time.monotonic() - started
 
     assert asking_seconds <= BUSY_SECONDS
-    assert closing_seconds <= 2 + BUSY_SECONDS
+    assert closing_seconds - asking_seconds <= 2 + BUSY_SECONDS
 
 
 def test_a_closed_registry_knows_nobody(mqtt_broker: Address, topic: str) -> None:

@@ -29,7 +29,7 @@ def read(payload: bytes) -> Announced:
 
 
 def newest(listener: Listener) -> Announced | None:
-    """Return the last thing a worker told, if that was no goodbye."""
+    """Return what a worker announced last, unless it was cleared."""
     payloads = listener.payloads
     return read(payloads[-1]) if payloads and payloads[-1] else None
 

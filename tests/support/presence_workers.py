@@ -56,7 +56,7 @@ class Announcer:
         return self._process.wait(30)
 
     def kill(self) -> None:
-        """End it without a chance to say goodbye; harmless when it has ended."""
+        """End it without a chance to clear its message; harmless when it has ended."""
         self._process.kill()
         self._process.wait()
 

@@ -5,6 +5,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
 
+import pytest
+
 _STACK_BYTES: Final = 1 << 56
 
 
@@ -26,3 +28,11 @@ def refuse_threads() -> None:
 def refuse_start(_thread: threading.Thread) -> None:
     """Stand in for `threading.Thread.start`, where only some threads are to be refused."""
     raise RuntimeError("can't start new thread")
+
+
+@contextmanager
+def no_thread_can_start() -> Generator[None]:
+    """Refuse every start of a thread in a `with` block; those that run go on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse_start)
+        yield

@@ -26,8 +26,8 @@ class ScriptedBroker:
     """Accepts connections, answers the first bytes of each with *greeting*, and notes what comes.
 
     The greeting is sent in one piece: with *tls*, up to 16 KiB of it are one record. With *refuses*
-    it answers every message of QoS 1 with "Not authorized", else with nothing. `packets` holds the
-    types of the MQTT packets received, the high half of their first byte.
+    it answers every SUBSCRIBE and message of QoS 1 with "Not authorized", else with nothing.
+    `packets` holds the types of the MQTT packets received, the high half of their first byte.
     """
 
     def __init__(
@@ -75,8 +75,10 @@ class ScriptedBroker:
                 self.packets.append(first[0] & 0xF0)
                 if first[0] == CONNECT:
                     connection.sendall(self._greeting)
-                if first[0] & 0xF0 == PUBLISH and self._refuses:
+                if self._refuses and first[0] & 0xF0 == PUBLISH:
                     connection.sendall(_refusal(body))
+                if self._refuses and first[0] & 0xF0 == SUBSCRIBE:
+                    connection.sendall(b"\x90\x04" + body[:2] + b"\x00\x87")
 
 
 def _refusal(publish: bytes) -> bytes:

@@ -1,6 +1,6 @@
 """The types that a user of the library sees; checked by basedpyright, never executed."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -23,12 +23,16 @@ from cl_server_shared import (
     InOrder,
     InvalidJobError,
     InvalidPathError,
+    JobDetails,
     JobEvent,
+    JobFilter,
+    JobPage,
     JobRecord,
     JobRecordUpdate,
     JobRepositoryService,
     JobStatus,
     JobStorageService,
+    NewJob,
     SavedJobFile,
     SchemaError,
     Settings,
@@ -101,6 +105,37 @@ def records_are_made_by_name() -> None:
     JobRecordUpdate(progess=5)  # pyright: ignore[reportCallIssue]
 
 
+def any_mapping_is_given_and_a_dict_is_kept(
+    sizes: dict[str, int], nested: Mapping[str, list[str]]
+) -> None:
+    assert_type(JobRecord(job_id="a", task_type="t", params=sizes).params, JsonObject)
+    assert_type(JobRecordUpdate(output=nested).output, JsonObject | None)
+    _details: JobRecord = JobDetails(job_id="a", task_type="t", created_at=5)
+    JobRecord(job_id="a", task_type="t", params=sizes.keys())  # pyright: ignore[reportArgumentType]
+    JobRecordUpdate(output={"deep": [timedelta()]})  # pyright: ignore[reportArgumentType]
+
+
+def details_are_typed(page: JobPage) -> None:
+    (details,) = page.jobs
+    assert_type(details, JobDetails)
+    assert_type(details.created_by, str | None)
+    assert_type(details.created_at, int)
+    assert_type(details.lease_expires_at, int | None)
+    assert_type(page.next, str | None)
+
+
+def a_filter_takes_collections_by_name() -> None:
+    JobFilter(statuses=[JobStatus.error], task_types={"a"}, job_ids=("x",), order="oldest")
+    JobFilter(statuses=["error"])  # pyright: ignore[reportArgumentType]
+    JobFilter(order="random")  # pyright: ignore[reportArgumentType]
+    JobFilter([JobStatus.error])  # pyright: ignore[reportCallIssue]
+
+
+def a_new_job_is_a_record_and_its_terms(record: JobRecord) -> None:
+    assert_type(NewJob(record, priority=5, run_at=1_800_000_000_000).job, JobRecord)
+    NewJob(record, run_at="tomorrow")  # pyright: ignore[reportArgumentType]
+
+
 def rows_are_typed(session: Session) -> None:
     row = session.scalars(select(Job).where(Job.status == JobStatus.queued)).one()
     assert_type(row, Job)
@@ -108,6 +143,7 @@ def rows_are_typed(session: Session) -> None:
     assert_type(row.started_at, int | None)
     entry = session.scalars(select(QueueEntry)).one()
     assert_type(entry.enqueued_at, int)
+    assert_type(entry.run_at, int | None)
 
 
 class ServiceConfig(Base):

@@ -25,7 +25,7 @@ def acknowledged(sent: bytes, answered: bytes, size: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000])
-def test_what_was_acknowledged_is_told_in_pieces_of_any_size(size: int) -> None:
+def test_what_was_acknowledged_is_found_in_pieces_of_any_size(size: int) -> None:
     sent = FIRST + PING + UNCONFIRMED + SECOND + LONG
     answered = CONNACK + b"\x40\x02\x00\x02" + b"\x40\x03\x00\x03\x10"  # short and long form
 

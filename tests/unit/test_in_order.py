@@ -17,7 +17,7 @@ from cl_server_shared.events.in_order import InOrder
 from cl_server_shared.events.memory import MemoryBroadcaster
 from cl_server_shared.models import JobEvent, JobStatus
 from tests.support.processes import child
-from tests.support.refused_threads import refuse_start
+from tests.support.refused_threads import refused_threads
 from tests.support.waiting import wait_until
 
 _LONG_MS: Final = 60_000
@@ -89,15 +89,15 @@ def test_nothing_comes_after_it_was_closed_and_its_thread_ends() -> None:
     assert got == []
 
 
-def test_once_closed_it_keeps_nothing_that_it_is_told() -> None:
-    told = event(5)
+def test_once_closed_it_keeps_no_event_that_it_gets() -> None:
+    late = event(5)
     ordered = InOrder(print, wait_ms=_LONG_MS)
     ordered.close()
-    before = sys.getrefcount(told)
+    before = sys.getrefcount(late)
 
-    ordered(told)
+    ordered(late)
 
-    assert sys.getrefcount(told) == before
+    assert sys.getrefcount(late) == before
 
 
 def test_with_no_time_to_wait_nothing_is_held_and_what_is_late_is_dropped() -> None:
@@ -188,14 +188,11 @@ def test_a_callback_may_publish_and_that_comes_after_what_is_ready() -> None:
     assert got == [event(1), event(2), event(3)]
 
 
-def test_without_a_thread_what_is_due_comes_with_the_next_event(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_without_a_thread_what_is_due_comes_with_the_next_event() -> None:
     got: list[JobEvent] = []
     other = event(0, "another job")
     with InOrder(got.append, wait_ms=50) as ordered:
-        with monkeypatch.context() as patch:
-            patch.setattr(threading.Thread, "start", refuse_start)
+        with refused_threads():
             ordered(event(2))
             assert got == []
             wait_until(lambda: ordered(other) or event(2) in got)
@@ -205,9 +202,8 @@ def test_without_a_thread_what_is_due_comes_with_the_next_event(
     assert [each for each in got if each != other] == [event(2), event(4)]
 
 
-def test_without_a_thread_it_can_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threading.Thread, "start", refuse_start)
-    with InOrder(print, wait_ms=_LONG_MS) as ordered:
+def test_without_a_thread_it_can_be_closed() -> None:
+    with refused_threads(), InOrder(print, wait_ms=_LONG_MS) as ordered:
         ordered(event(2))
 
 

@@ -51,7 +51,7 @@ def test_a_closed_registry_knows_nobody() -> None:
         assert (registry.workers(), registry.capabilities()) == ((), {})
 
 
-def test_who_tells_nobody_is_known_to_nobody() -> None:
+def test_without_a_broker_nobody_is_known() -> None:
     registry = NoneWorkerRegistry()
     with NonePresence() as worker:
         worker.set_idle(1)

@@ -81,7 +81,7 @@ def test_the_end_is_read_as_no_bytes(pair: Pair) -> None:
     assert near.recv(1) == b""
 
 
-def test_a_failure_is_told_after_what_had_come(pair: Pair) -> None:
+def test_a_failure_is_raised_after_what_had_arrived(pair: Pair) -> None:
     near, far = pair
     far.sendall(b"last words")
     wait_until(lambda: readable(near))

@@ -129,34 +129,34 @@ def test_nothing_is_held_longer_than_allowed(arriving: list[Timed]) -> None:
 
 
 @given(_ANY_ARRIVALS)
-def test_what_tells_no_order_passes_at_once_and_every_time(arriving: list[Timed]) -> None:
+def test_what_has_no_order_passes_at_once_and_every_time(arriving: list[Timed]) -> None:
     passed = [each for each in resequenced(arriving) if each.event.seq == 0]
 
     assert passed == [each for each in arriving if each.event.seq == 0]
 
 
 @st.composite
-def told_by_several(draw: st.DrawFn) -> tuple[int, list[JobEvent]]:
-    """Deal a job's events to publishers; each tells its own in order, and may repeat itself."""
+def published_by_several(draw: st.DrawFn) -> tuple[int, list[JobEvent]]:
+    """Deal a job's events to publishers; each publishes its own in order, and may repeat itself."""
     number = draw(st.integers(1, 12))
     publisher_of = draw(st.lists(st.integers(0, 3), min_size=number, max_size=number))
     queues = [
         [event(seq) for seq, owner in enumerate(publisher_of, 1) if owner == publisher]
         for publisher in range(4)
     ]
-    told: list[JobEvent] = []
+    published: list[JobEvent] = []
     while left := [queue for queue in queues if queue]:
-        told.append(draw(st.sampled_from(left)).pop(0))
+        published.append(draw(st.sampled_from(left)).pop(0))
         if draw(st.booleans()):
-            told.append(draw(st.sampled_from(told)))
-    return number, told
+            published.append(draw(st.sampled_from(published)))
+    return number, published
 
 
-@given(told_by_several())
-def test_what_several_publishers_tell_and_repeat_comes_out_whole(
-    told: tuple[int, list[JobEvent]],
+@given(published_by_several())
+def test_what_several_publishers_send_and_repeat_comes_out_whole(
+    published: tuple[int, list[JobEvent]],
 ) -> None:
-    number, arriving = told
+    number, arriving = published
     given_out = resequenced([Timed(0, each) for each in arriving])
 
     assert given_out == [Timed(0, each) for each in events(*range(1, number + 1))]
@@ -252,7 +252,7 @@ def test_a_job_that_is_forgotten_gives_out_what_it_held_and_may_repeat_itself() 
     assert sequencer.take(event(1, "first"), 0) == [event(1, "first")]
 
 
-def test_a_job_that_is_heard_of_is_not_forgotten() -> None:
+def test_a_job_with_new_events_is_not_forgotten() -> None:
     sequencer = Resequencer(wait_ms=100, max_jobs=2)
     for job_id in ("first", "second", "first", "third"):
         sequencer.take(event(1, job_id), 0)
@@ -261,7 +261,7 @@ def test_a_job_that_is_heard_of_is_not_forgotten() -> None:
     assert sequencer.take(event(1, "second"), 0) == [event(1, "second")]
 
 
-def test_what_tells_no_order_is_not_remembered() -> None:
+def test_what_has_no_order_is_not_remembered() -> None:
     sequencer = Resequencer(wait_ms=100, max_jobs=1)
     sequencer.take(event(1), 0)
     assert sequencer.take(event(0, "of another publisher"), 0) == [event(0, "of another publisher")]
@@ -273,9 +273,9 @@ def test_what_tells_no_order_is_not_remembered() -> None:
 def test_with_too_many_events_held_the_longest_held_comes_out_first() -> None:
     sequencer = Resequencer(wait_ms=100, max_jobs=2)
 
-    told = [sequencer.take(each, now_ms) for now_ms, each in enumerate(events(9, 5, 7))]
+    given = [sequencer.take(each, now_ms) for now_ms, each in enumerate(events(9, 5, 7))]
 
-    assert told == [[], [], events(5, 7, 9)]
+    assert given == [[], [], events(5, 7, 9)]
 
 
 def test_it_is_due_when_the_first_of_the_held_events_is() -> None:

@@ -1,6 +1,5 @@
-"""The connections that statements run on."""
+"""The connections that statements run on: what `Database` asks of them."""
 
-from collections.abc import Callable
 from typing import Protocol
 
 from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -8,14 +7,6 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 
 class Connections(Protocol):
     """Lends connections, one caller each; every one comes back exactly once."""
-
-    def retry_while_locked[T](self, act: Callable[[], T]) -> T:
-        """Do *act*, again and again while another process holds SQLite's lock.
-
-        Raises:
-            sqlite3.OperationalError: it still does when the time is up.
-        """
-        ...
 
     def acquire(self) -> DBAPIConnection:
         """Lend a connection, waiting for one where there is a limit."""

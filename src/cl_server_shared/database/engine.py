@@ -1,20 +1,20 @@
-"""Engines and sessions from a database URL."""
+"""Engines and sessions from a database URL, and what is asked of an engine."""
 
+import sqlite3
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 from weakref import ref
 
 from sqlalchemy import URL, Engine, create_engine, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.orm import Session, sessionmaker
-from sqlalchemy.pool import (
-    PoolProxiedConnection,
-    StaticPool,
-)
+from sqlalchemy.pool import PoolProxiedConnection, StaticPool
 
 from cl_server_shared.errors import DatabaseError
 from cl_server_shared.process.masked_url import masked_url
+
+_OLDEST_SQLITE: Final = (3, 35, 0)  # the first with RETURNING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +111,20 @@ def _connect_arguments(url: URL, postgres: PostgresOptions) -> dict[str, object]
 def make_session_factory(engine: Engine) -> sessionmaker[Session]:
     """Build sessions that leave loaded rows readable after a commit."""
     return sessionmaker(bind=engine, expire_on_commit=False)
+
+
+def require_supported(engine: Engine) -> None:
+    """Make sure that our statements can run on *engine*.
+
+    Raises:
+        DatabaseError: they cannot.
+    """
+    if engine.dialect.name not in {"sqlite", "postgresql"}:
+        raise DatabaseError(f"{engine.dialect.name} is not supported: use SQLite or PostgreSQL")
+    if engine.dialect.name == "sqlite" and sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        raise DatabaseError(
+            f"SQLite {sqlite3.sqlite_version} is too old: 3.35 is the first with RETURNING"
+        )
 
 
 def open_unpooled(engine: Engine) -> DBAPIConnection:

@@ -1,8 +1,7 @@
-"""The tables as the repository needs them, and how a database gets there.
+"""How a database gets the tables that the repository needs, and what is lacking.
 
-Services migrate `jobs` with scripts of their own, so the mapped `Job` keeps exactly the columns
-they know. What only the repository needs stands here, as columns that are nullable or defaulted:
-older code goes on reading and writing the same table.
+Services migrate `jobs` with scripts of their own, so an upgrade only adds: to a database of any
+older shape, without losing a row, and as often as anybody likes.
 """
 
 from typing import Final
@@ -19,6 +18,7 @@ from sqlalchemy import (
     text,
     update,
 )
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateColumn
 
 from cl_server_shared.database.schema import (
@@ -30,6 +30,7 @@ from cl_server_shared.database.schema import (
     QUEUE_ENTRIES,
     VERSION_TABLE,
 )
+from cl_server_shared.database.statement import failed
 from cl_server_shared.errors import SchemaError
 from cl_server_shared.models import Base
 from cl_server_shared.process.clock import Clock, SystemClock
@@ -37,9 +38,6 @@ from cl_server_shared.process.masked_url import masked_url
 
 ABANDONED_LEASE_MS: Final = 3_600_000
 """How long a job that older code left `processing` may still be finished by it: one hour."""
-# Literals, not parameters: a planner uses a partial index only where it can prove that the
-# statement's condition implies the index's (https://www.sqlite.org/partialindex.html, section 3).
-
 _LOCK_TIMEOUT_MS: Final = 60_000
 SCHEMA_VERSION: Final = 1
 """Raised when older versions of this library could no longer work on the tables."""
@@ -91,7 +89,15 @@ def require_schema(engine: Engine, *, may_upgrade: bool) -> None:
     Raises:
         SchemaError: something is missing and *may_upgrade* is False, or a migration tool owns this
             database and has not made `jobs` yet, or the tables are newer than this library.
+        DatabaseError: the database failed.
     """
+    try:
+        _require_schema(engine, may_upgrade=may_upgrade)
+    except (engine.dialect.loaded_dbapi.Error, SQLAlchemyError) as error:
+        raise failed("prepare the schema", error) from error
+
+
+def _require_schema(engine: Engine, *, may_upgrade: bool) -> None:
     with engine.connect() as connection:
         _require_not_newer(connection)
         lacking = _lacking(connection)

@@ -1,18 +1,13 @@
-"""The connections that statements run on."""
+"""Connections that callers' sessions never see: of a SQLite file, and of PostgreSQL."""
 
 from collections import deque
-from collections.abc import Callable
-from functools import partial
 from queue import SimpleQueue
 from typing import Final, final, override
 from weakref import ref
 
 from sqlalchemy import Engine
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.pool import (
-    NullPool,
-    QueuePool,
-)
+from sqlalchemy.pool import NullPool, QueuePool
 
 from cl_server_shared.database.connections import Connections
 from cl_server_shared.database.engine import DatabaseOptions, driver_connection, require_engine
@@ -33,22 +28,18 @@ class PrivateConnections(Connections):
         self._options = options
         self._idle: deque[DBAPIConnection] = deque()
         most = _most_connections(engine)
-        self._places: Final = None if most is None else _tokens(most)
+        self._permits: Final = None if most is None else _tokens(most)
         self._reads_any_text = False
         self._keeps_idle = not isinstance(engine.pool, NullPool)
 
     @override
-    def retry_while_locked[T](self, act: Callable[[], T]) -> T:
-        return retry_while_locked(act, self._options.lock_timeout_seconds)
-
-    @override
     def acquire(self) -> DBAPIConnection:
-        if self._places is not None:
-            self._places.get()
+        if self._permits is not None:
+            self._permits.get()
         try:
             return self._idle.pop()
         except IndexError:
-            return self._open_or_give_up_place()
+            return self._open_or_return_permit()
 
     @override
     def begin(self, connection: DBAPIConnection) -> None:
@@ -56,11 +47,11 @@ class PrivateConnections(Connections):
         # another process has written (https://www.sqlite.org/lang_transaction.html, 2.2).
         is_sqlite = require_engine(self._engine).dialect.name == "sqlite"
         begin = "BEGIN IMMEDIATE" if is_sqlite else "BEGIN"
-        self.retry_while_locked(partial(execute, connection, begin))
+        retry_while_locked(self._options.lock_timeout_seconds, execute, connection, begin)
 
     @override
     def commit(self, connection: DBAPIConnection) -> None:
-        self.retry_while_locked(partial(execute, connection, "COMMIT"))
+        retry_while_locked(self._options.lock_timeout_seconds, execute, connection, "COMMIT")
 
     @property
     @override
@@ -78,7 +69,7 @@ class PrivateConnections(Connections):
             self._idle.append(connection)
         else:
             connection.close()
-        self._give_up_place()
+        self._return_permit()
 
     @override
     def give_back(self, connection: DBAPIConnection) -> None:
@@ -91,7 +82,7 @@ class PrivateConnections(Connections):
             connection.close()
             self.close()
         finally:
-            self._give_up_place()
+            self._return_permit()
 
     @override
     def read_any_text(self) -> None:
@@ -107,16 +98,16 @@ class PrivateConnections(Connections):
     def before_pool_closes(self, connection: DBAPIConnection) -> None:
         """Do nothing: what is lent here is none of the pool's."""
 
-    def _open_or_give_up_place(self) -> DBAPIConnection:
+    def _open_or_return_permit(self) -> DBAPIConnection:
         try:
             return self._open()
         except BaseException:
-            self._give_up_place()
+            self._return_permit()
             raise
 
-    def _give_up_place(self) -> None:
-        if self._places is not None:
-            self._places.put(None)
+    def _return_permit(self) -> None:
+        if self._permits is not None:
+            self._permits.put(None)
 
     def _open(self) -> DBAPIConnection:
         engine = require_engine(self._engine)

@@ -1,7 +1,7 @@
-"""The tables as the repository needs them, and how a database gets there.
+"""The tables and indexes as the repository needs them.
 
 Services migrate `jobs` with scripts of their own, so the mapped `Job` keeps exactly the columns
-they know. What only the repository needs stands here, as columns that are nullable or defaulted:
+they know. What only the repository needs is added here, as columns that are nullable or defaulted:
 older code goes on reading and writing the same table.
 """
 
@@ -23,6 +23,8 @@ from sqlalchemy import (
 
 from cl_server_shared.models import Base
 
+# Literals, not parameters: a planner uses a partial index only where it can prove that the
+# statement's condition implies the index's (https://www.sqlite.org/partialindex.html, section 3).
 QUEUED: Final[ColumnElement[str]] = literal_column("'queued'", String())
 PROCESSING: Final[ColumnElement[str]] = literal_column("'processing'", String())
 
@@ -61,8 +63,8 @@ _delayed = and_(JOBS.c.status == QUEUED, JOBS.c.available_at.is_not(None))
 _unannounced = JOBS.c.unannounced_at.is_not(None)
 _leased = and_(JOBS.c.status == PROCESSING, JOBS.c.lease_expires_at.is_not(None))
 
-# The status stands in each index too: without statistics SQLite would rather use a service's own
-# index on the status alone, and look at every waiting job.
+# The status is a part of each index too: without statistics SQLite would rather use a service's own
+# index on the status alone, and read every waiting job.
 OWN_INDEXES: Final = (
     Index(
         "ix_jobs_waiting",

@@ -1,16 +1,12 @@
-"""The connections that statements run on."""
+"""The connection that callers' sessions use too: of a database in memory."""
 
 import threading
-from collections.abc import Callable
 from typing import final, override
 from weakref import ref
 
 from sqlalchemy import Engine
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.pool import (
-    PoolProxiedConnection,
-    SingletonThreadPool,
-)
+from sqlalchemy.pool import PoolProxiedConnection, SingletonThreadPool
 
 from cl_server_shared.database.connections import Connections
 from cl_server_shared.database.engine import driver_connection, require_engine
@@ -22,23 +18,21 @@ from cl_server_shared.errors import DatabaseError
 class SharedConnection(Connections):
     """The single connection of an in-memory database, which callers' sessions use too.
 
+    SQLAlchemy gives each thread an empty database of its own unless told otherwise: one of those
+    serves the thread that uses it first, and others are refused.
+
     Raises:
-        DatabaseError: from `acquire`, when the pool gives each thread a database of its own.
+        DatabaseError: from `acquire`, in another thread than the only one.
     """
 
     def __init__(self, engine: Engine) -> None:
         self._engine = ref(engine)
-        self._turn = threading.RLock()
+        self._in_use = threading.RLock()
         # Kept, because giving it back would roll back what a caller's session has begun on it.
         self._lent: PoolProxiedConnection | None = None
         self._only_thread = (
             threading.get_ident() if isinstance(engine.pool, SingletonThreadPool) else None
         )
-
-    @override
-    def retry_while_locked[T](self, act: Callable[[], T]) -> T:
-        """Do *act*: no other process can hold a lock in this one's memory."""
-        return act()
 
     @override
     def acquire(self) -> DBAPIConnection:
@@ -49,13 +43,13 @@ class SharedConnection(Connections):
                 "create_engine(url, poolclass=StaticPool, "
                 "connect_args={'check_same_thread': False})"
             )
-        self._turn.acquire()
+        self._in_use.acquire()
         try:
             if self._lent is None:
                 self._lent = engine.raw_connection()
             return driver_connection(self._lent)
         except BaseException:
-            self._turn.release()
+            self._in_use.release()
             raise
 
     @override
@@ -82,23 +76,23 @@ class SharedConnection(Connections):
         try:
             connection.commit()
         finally:
-            self._turn.release()
+            self._in_use.release()
 
     @override
     def give_back(self, connection: DBAPIConnection) -> None:
         """Let the next caller in, and leave open what a caller's session may have begun."""
-        self._turn.release()
+        self._in_use.release()
 
     @override
     def discard(self, connection: DBAPIConnection) -> None:
         try:
             connection.rollback()
         finally:
-            self._turn.release()
+            self._in_use.release()
 
     @override
     def read_any_text(self) -> None:
-        with self._turn:
+        with self._in_use:
             if self._lent is not None:
                 read_any_text(driver_connection(self._lent))
 
@@ -116,5 +110,5 @@ class SharedConnection(Connections):
         Python's sqlite3 ends the process when a connection is closed while another thread runs a
         statement on it (seen with CPython 3.12.1).
         """
-        with self._turn:
+        with self._in_use:
             connection.close()

@@ -10,7 +10,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from cl_server_shared.database.engine import DatabaseOptions
 
 _PRIMARY_CODE: Final = 0xFF  # https://www.sqlite.org/rescode.html#primary_result_codes
-# While it waits for a lock, SQLite looks after 1, 2, 5, 10 ... 100 ms: who has waited long looks
+# While it waits for a lock, SQLite tries after 1, 2, 5, 10 ... 100 ms: who has waited long tries
 # seldom, and others overtake. So its wait is ended early and begun anew (`retry_while_locked`).
 _LONGEST_PAUSE_MS: Final = 4
 
@@ -22,21 +22,18 @@ def is_locked(error: BaseException | None) -> bool:
     return code & _PRIMARY_CODE == sqlite3.SQLITE_BUSY
 
 
-def is_in_transaction(connection: DBAPIConnection) -> bool:
-    """Tell whether what was begun is neither committed nor undone."""
-    return isinstance(connection, sqlite3.Connection) and connection.in_transaction
-
-
-def retry_while_locked[T](act: Callable[[], T], within_seconds: float) -> T:
-    """Do *act*, again and again while another process holds SQLite's lock.
+def retry_while_locked[**P, T](
+    within_seconds: float, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """Call *act*, again and again while another process holds SQLite's lock.
 
     Raises:
         sqlite3.OperationalError: it still does when the time is up, or something else is wrong.
     """
-    deadline: float | None = None
+    deadline = 0.0
     while True:
         try:
-            return act()
+            return act(*args, **kwargs)
         except sqlite3.OperationalError as error:
             now = time.monotonic()
             deadline = deadline or now + within_seconds

@@ -8,6 +8,8 @@ from sqlalchemy import ClauseElement, Dialect, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from cl_server_shared.errors import DatabaseError
+
 type Values = Mapping[str, object]
 type Row = tuple[object, ...]
 
@@ -23,7 +25,7 @@ class Statement:
         name: what the statement does, for error messages.
         build: makes the SQL, with parameters like `:name`, or a Core construct, for a dialect's
             name (`sqlite` or `postgresql`).
-        is_visible: whether those who wait for jobs are to look when it has changed something.
+        is_visible: whether those who wait for jobs are told when it has changed something.
     """
 
     def __init__(
@@ -35,7 +37,7 @@ class Statement:
         self._compiled: dict[type[Dialect], Compiled] = {}  # a class for each driver
 
     def is_change(self, dialect: Dialect) -> bool:
-        """Tell whether its rows are rows that it changed, so that others shall look."""
+        """Tell whether its rows are rows that it changed, so that others are told."""
         return self._is_visible and self.compiled(dialect).is_change
 
     def compiled(self, dialect: Dialect) -> "Compiled":
@@ -95,3 +97,8 @@ def run(
         return cursor.fetchall() if compiled.gives_rows else _CHANGED * cursor.rowcount
     finally:
         cursor.close()  # one that is left open keeps SQLite's lock, even on a closed connection
+
+
+def failed(name: str, error: Exception) -> DatabaseError:
+    """Return what to raise from *error*, with which the statement of that name failed."""
+    return DatabaseError(f"{name}: the database failed: {error}")

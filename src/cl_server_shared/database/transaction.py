@@ -1,13 +1,14 @@
-"""Statements on one connection."""
+"""Statements in one transaction: one of our own, or a caller's."""
 
 from collections.abc import Sequence
 from typing import Final, cast, final
 
-from sqlalchemy import Dialect
+from sqlalchemy import Connection, Dialect
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import SQLAlchemyError
 
 from cl_server_shared.database.connections import Connections
-from cl_server_shared.database.statement import Row, Statement, Values, run
+from cl_server_shared.database.statement import Row, Statement, Values, failed, run
 
 
 @final
@@ -49,3 +50,20 @@ class Transaction:
             return True
         self._connections.undo(self._connection)
         return False
+
+
+def execute_on(connection: Connection, statement: Statement, values: Values) -> Sequence[Row]:
+    """Run *statement* in the transaction of a caller's connection; return its rows, as `run` does.
+
+    Raises:
+        DatabaseError: the database refused it or failed.
+    """
+    compiled = statement.compiled(connection.dialect)
+    bound = compiled.arrange(values)
+    try:
+        result = connection.exec_driver_sql(
+            compiled.text, bound if isinstance(bound, tuple) else dict(bound)
+        )
+        return [tuple(row) for row in result] if result.returns_rows else [()] * result.rowcount
+    except SQLAlchemyError as error:  # also what the driver raised, wrapped
+        raise failed(statement.name, error) from error

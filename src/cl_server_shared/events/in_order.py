@@ -54,7 +54,7 @@ class InOrder:
         self._callback: Final = callback
         self._bounds: Final = (wait_ms, max_jobs)
         self._is_closed = False
-        self._background: Final = BackgroundThread("held events", self._release_due)
+        self._background: BackgroundThread | None = None
         self.after_fork()
         renew_after_fork(self)
 
@@ -75,13 +75,15 @@ class InOrder:
             self._ready += self._resequencer.take(event, now_ms)
             self._ready += self._resequencer.release(now_ms)
             if self._resequencer.due_ms is not None and not self._is_scheduled:
-                self._is_scheduled = self._background.wake()
+                self._is_scheduled = self._wake()
             self._deliver()
 
     def close(self) -> None:
         """Stop the calls; harmless when repeated, in any thread, and while garbage is collected."""
         self._is_closed = True
-        self._background.stop()
+        background, self._background = self._background, None  # they hold each other
+        if background is not None:
+            background.stop()
 
     def __enter__(self) -> Self:
         return self
@@ -109,6 +111,11 @@ class InOrder:
             self._callback(event)
         except Exception:  # noqa: BLE001  # anybody's function: what it raises is logged
             _LOG.exception("%r failed on %r; its next event still comes", self._callback, event)
+
+    def _wake(self) -> bool:
+        if self._background is None:
+            self._background = BackgroundThread("held events", self._release_due)
+        return self._background.wake()
 
     def _release_due(self) -> float | None:
         """Give out what was held long enough; return in how many seconds the next one is due."""

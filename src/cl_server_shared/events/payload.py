@@ -35,7 +35,7 @@ class EventPayload(JobEvent, frozen=True, strict=True, extra="ignore"):
     @property
     @override
     def event_id(self) -> str:
-        """Return what tells this event from all others."""
+        """Return what identifies this event."""
         return super().event_id
 
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Final, final
 
 from cl_server_shared.jobs import lifecycle, rows
+from cl_server_shared.jobs.claim_table import Lease
 from cl_server_shared.jobs.job_database import JobDatabase
 from cl_server_shared.jobs.job_state import ChangedTo, Recover
-from cl_server_shared.jobs.job_table import JobTable, Lease
+from cl_server_shared.jobs.job_table import JobTable
 from cl_server_shared.jobs.leases import Claims, KnownJob, LeaseKeeper
 from cl_server_shared.jobs.rows import JobRow, Unreadable
 from cl_server_shared.jobs.transitions import Transitions, known_job

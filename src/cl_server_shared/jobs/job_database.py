@@ -15,6 +15,7 @@ from cl_server_shared.database import (
     Statement,
     Values,
     database_of,
+    execute_on,
 )
 from cl_server_shared.errors import DatabaseError
 from cl_server_shared.jobs.job_table import ExecuteEach, JobTable
@@ -76,7 +77,7 @@ class JobDatabase:
         connection = session.connection(bind_arguments={"mapper": Job})
         if connection.engine.url != _engine_of(self._session_factory).url:
             raise DatabaseError("the session belongs to another database than the repository")
-        return self._table(partial(self.database.execute_on, connection))
+        return self._table(partial(execute_on, connection))
 
     @contextmanager
     def batch(self, name: str) -> Generator[JobTable]:

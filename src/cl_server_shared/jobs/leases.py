@@ -155,8 +155,6 @@ class LeaseKeeper:
 
     def keep(self, claims: Claims, database: Database) -> None:
         """Keep *claims*, of jobs in *database*, alive from now on, for as long as there are any."""
-        if database.is_bound_to_thread:
-            return  # its claims are out of everyone else's reach
         with self._lock:
             if claims not in self._watched:
                 self._watched[claims] = database

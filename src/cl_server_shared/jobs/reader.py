@@ -64,7 +64,7 @@ class SqlJobReader(JobReader):
 
     @override
     def checkpoint(self, job_id: str) -> JsonObject | None:
-        return rows.json_object(self._jobs.table.checkpoint(arguments.checked_job_id(job_id)))
+        return rows.checkpoint_of(self._jobs.table.checkpoint(arguments.checked_job_id(job_id)))
 
     @override
     def wait_for_job(self, job_id: str, timeout_seconds: float | None) -> JobRecord | None:

@@ -121,7 +121,7 @@ class SqlJobRepository(SqlJobReader, JobManagement):
             self._transitions.added(event)
         else:
             after_commit(session, lambda: self._transitions.added(event))
-            after_commit(session, self._jobs.database.note_change)
+            after_commit(session, self._jobs.database.hub.note_change)
         return True
 
     @override

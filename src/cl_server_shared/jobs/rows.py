@@ -1,24 +1,30 @@
 """Between records and rows: pure, and distrustful of what other code may have written."""
 
-import json
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final, NamedTuple, cast, get_type_hints
+from typing import Final, NamedTuple
 
 from pydantic import ValidationError
-from pydantic_core import from_json
 
+from cl_server_shared.jobs.column_values import (
+    STATUSES,
+    count,
+    integer,
+    json_object,
+    output_text,
+    readers,
+    required_text,
+    status_of,
+    trusted_object,
+)
 from cl_server_shared.jobs.job_state import JobState
 from cl_server_shared.models import JobDetails, JobEvent, JobRecord, JobStatus
 from cl_server_shared.models.event import trusted_event
-from cl_server_shared.models.job import storable_text
 from cl_server_shared.models.json_object import JsonObject
 from cl_server_shared.models.trusted import PROGRESS_MAX, is_trusted
 from cl_server_shared.models.validation import reasons
 
 _new_tuple: Final = tuple.__new__  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # its stub names no items
 """Makes a named tuple as `_make` does, at a third of its price."""
-_STATUSES: Final = {status.value: status for status in JobStatus}
 
 
 class JobRow(NamedTuple):
@@ -43,7 +49,10 @@ ROW_COLUMNS: Final = (*JobRow._fields[:_HEAD], *JobState._fields)
 """What every statement that reads a `JobRow` selects, in this order."""
 
 _RECORD_FIELDS: Final = (*JobRecord.model_fields,)
-_DETAILS: Final = (*(name for name in JobDetails.model_fields if name not in _RECORD_FIELDS),)
+_STATE_READERS: Final = (*readers(JobState, JobState._fields, output=output_text).values(),)
+_DETAIL_READERS: Final = readers(
+    JobDetails, [n for n in JobDetails.model_fields if n not in _RECORD_FIELDS], priority=integer
+)
 
 
 class UnannouncedRow(NamedTuple):
@@ -84,14 +93,14 @@ def row_of(found: tuple[object, ...]) -> JobRow:
 
 def event_of_unannounced(row: UnannouncedRow) -> JobEvent:
     """Return what is told of a job's present state; total, as `state_of` is."""
-    created_at = _count(row.created_at)
+    created_at = count(row.created_at)
     return trusted_event(
         job_id=str(row.job_id),
-        event_type=_status(row.status),
-        timestamp=_count(row.updated_at) or created_at,
-        progress=min(_count(row.progress), PROGRESS_MAX),
+        event_type=status_of(row.status),
+        timestamp=count(row.updated_at) or created_at,
+        progress=min(count(row.progress), PROGRESS_MAX),
         task_type=str(row.task_type),
-        seq=_count(row.event_seq),
+        seq=count(row.event_seq),
         created_at=created_at,
     )
 
@@ -104,18 +113,18 @@ def record_of(row: JobRow) -> JobRecord | Unreadable:
 def _trusted_record(row: JobRow) -> JobRecord | None:
     """Read a row that is beyond doubt valid, at a fifth of what validating it costs; else None."""
     state = row.state
-    params = _trusted_object(row.params)
-    output = None if state.output is None else _trusted_object(state.output)
+    params = trusted_object(row.params)
+    output = None if state.output is None else trusted_object(state.output)
     if (
         params is None
         or (output is None and state.output is not None)
-        or state.status not in _STATUSES
+        or state.status not in STATUSES
         or not is_trusted(row.job_id, row.task_type, state.progress, state.error_message)
     ):
         return None
     values = _record_values(row)
     values["params"], values["output"] = params, output
-    values["status"] = _STATUSES[state.status]
+    values["status"] = STATUSES[state.status]
     return _unpickled(JobRecord, values)
 
 
@@ -135,21 +144,10 @@ def _unpickled[R: JobRecord](kind: type[R], values: dict[str, object]) -> R:
     return record
 
 
-def _trusted_object(text: object) -> JsonObject | None:
-    """Read an object from JSON in ASCII, as this library writes it; None if it is anything else."""
-    if not isinstance(text, str) or not text.isascii() or "\\u0000" in text:
-        return None
-    try:
-        found = cast("object", from_json(text, allow_inf_nan=False))  # from_json returns Any
-    except ValueError:
-        return None
-    return cast("JsonObject", found) if isinstance(found, dict) else None
-
-
 def checkpoint_of(text: str | None) -> JsonObject | None:
     """Read a checkpoint; None where there is none, or other code wrote no JSON object."""
     try:
-        return None if text is None else _json("checkpoint", text)
+        return None if text is None else json_object("checkpoint", text)
     except (TypeError, ValueError, RecursionError):
         return None
 
@@ -158,10 +156,10 @@ def _validated_record(row: JobRow) -> JobRecord | Unreadable:
     state = row.state
     try:
         read = {
-            "job_id": _text("job_id", row.job_id),
-            "task_type": _text("task_type", row.task_type),
-            "params": _json("params", row.params) or {},
-            "output": None if state.output is None else _json("output", state.output),
+            "job_id": required_text("job_id", row.job_id),
+            "task_type": required_text("task_type", row.task_type),
+            "params": json_object("params", row.params) or {},
+            "output": None if state.output is None else json_object("output", state.output),
             "status": JobStatus(state.status),
         }
         return JobRecord.model_validate(_record_values(row) | read)
@@ -187,13 +185,8 @@ def readable(row: JobRow) -> JobRecord:
 def details_of(row: JobRow) -> JobDetails:
     """Read a row with all that is told of a job; total, as `readable` is."""
     columns = _columns(row)
-    details = {name: _DETAIL_READERS[name](columns[name]) for name in _DETAILS}
+    details = {name: read(columns[name]) for name, read in _DETAIL_READERS.items()}
     return _unpickled(JobDetails, {**readable(row).__dict__, **details})
-
-
-def json_object(text: str | None) -> JsonObject | None:
-    """Read an object from the JSON text that this library wrote; None if it is anything else."""
-    return None if text is None else _trusted_object(text)
 
 
 def version_of(row: JobRow) -> JobVersion:
@@ -213,71 +206,8 @@ def state_of(row: JobRow) -> JobState:
 
 def added_at(row: JobRow) -> int:
     """Return when a job was added, in milliseconds since the epoch."""
-    return _count(row.created_at)
+    return count(row.created_at)
 
 
 def _columns(row: JobRow) -> dict[str, object]:
     return dict(zip(ROW_COLUMNS, (*row[:_HEAD], *row.state), strict=True))
-
-
-def _status(value: object) -> JobStatus:
-    return _STATUSES.get(str(value), JobStatus.error)
-
-
-def _count(value: object) -> int:
-    """Read a number that SQLite may have stored as anything."""
-    return value if isinstance(value, int) and value >= 0 else 0
-
-
-def _integer(value: object) -> int:
-    """Read a number that may be negative."""
-    return value if isinstance(value, int) else 0
-
-
-def _integer_or_none(value: object) -> int | None:
-    return value if isinstance(value, int) else None
-
-
-def _text_or_none(value: object) -> str | None:
-    """Read a text that SQLite may have stored as anything, so that it can be stored again."""
-    return None if value is None else storable_text(str(value))
-
-
-def _output(value: object) -> str | None:
-    text = _text_or_none(value)
-    return None if text == "null" else text  # the original library wrote JSON's null
-
-
-type _Reader = Callable[[object], object]
-
-_READERS: Final[dict[object, _Reader]] = {
-    int: _count,
-    int | None: _integer_or_none,
-    str | None: _text_or_none,
-    JobStatus: _status,
-}
-"""How a column is read, by the type of its field."""
-
-
-def _readers(fields: type, names: Iterable[str], **own: _Reader) -> dict[str, _Reader]:
-    types = get_type_hints(fields)
-    return {name: own.get(name) or _READERS[types[name]] for name in names}
-
-
-_STATE_READERS: Final = (*_readers(JobState, JobState._fields, output=_output).values(),)
-_DETAIL_READERS: Final = _readers(JobDetails, _DETAILS, priority=_integer)
-
-
-def _text(field: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{field} is {type(value).__name__}, not text")
-    return value
-
-
-def _json(field: str, value: object) -> JsonObject | None:
-    text = _text(field, value)
-    text.encode()  # raises where the stored bytes are no UTF-8
-    found = cast("object", json.loads(text))  # json.loads returns Any
-    if found is not None and not isinstance(found, dict):
-        raise TypeError(f"{field} is a JSON {type(found).__name__}, not an object")
-    return cast("JsonObject | None", found)  # the record checks the rest

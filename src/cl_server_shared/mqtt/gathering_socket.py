@@ -31,7 +31,7 @@ class GatheringSocket:
 
     @property
     def has_unsent(self) -> bool:
-        """Tell whether bytes wait to be written."""
+        """Whether bytes wait to be written."""
         return bool(self._unsent) and self._failure is None
 
     def send(self, buffer: bytes | bytearray) -> int:

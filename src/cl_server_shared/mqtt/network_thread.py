@@ -96,7 +96,7 @@ class NetworkThread(AfterFork):
         wait_seconds = max(0, min(drain_seconds + _DISCONNECT_SECONDS, left_seconds))
         if self._thread.join(wait_seconds):
             self._has_ended = True
-            self._waker.stop(_DISCONNECT_SECONDS)
+            self._waker.close(_DISCONNECT_SECONDS)
         self._queue.drop_all()
 
     @override
@@ -130,7 +130,7 @@ class NetworkThread(AfterFork):
         self._has_ended = True
         session.end()
         self._queue.drop_all()
-        self._waker.stop()
+        self._waker.close()
         wake_socket.close()
 
     def _connect_and_serve(self, session: Session, wake_socket: WakeSocket) -> None:

@@ -47,26 +47,26 @@ class Session:
         announcement: Announcement | None,
         outages: OutageLog,
     ) -> None:
-        self.client = new_client(broker, None if announcement is None else announcement.will)
+        self.client: Final = new_client(broker, None if announcement is None else announcement.will)
         self.client.on_connect = self._on_connect
         self.client.on_disconnect = self._on_disconnect
         self.client.on_publish = self._on_publish
         self.client.on_subscribe = self._on_subscribe
         self.client.on_message = self._on_message
-        self._broker = broker
-        self._queue = queue
-        self._subscriptions = subscriptions
-        self._announcement = announcement
-        self._outages = outages
+        self._broker: Final = broker
+        self._queue: Final = queue
+        self._subscriptions: Final = subscriptions
+        self._announcement: Final = announcement
+        self._outages: Final = outages
         self._is_secured = False
         self._was_accepted = False
-        self._in_flight: dict[int, Message] = {}
-        self._refused_messages = Doubling(_LOG, logging.ERROR)
-        self._refused_filters = Doubling(_LOG, logging.ERROR)
-        self._unreadable = Doubling(_LOG, logging.ERROR)
+        self._in_flight: Final[dict[int, Message]] = {}
+        self._refused_messages: Final = Doubling(_LOG, logging.ERROR)
+        self._refused_filters: Final = Doubling(_LOG, logging.ERROR)
+        self._unreadable: Final = Doubling(_LOG, logging.ERROR)
         self._window = _MAX_IN_FLIGHT
-        self._subscribed: dict[str, int] = {}
-        self._unanswered: dict[int, str] = {}
+        self._subscribed: Final[dict[str, int]] = {}
+        self._unanswered: Final[dict[int, str]] = {}
         self._last_subscription_id = 0
         self._has_subscription_ids = True
 

@@ -20,9 +20,9 @@ class CallbackSubscription[T](Subscription):
         callback: Callable[[T], object],
         forget: Callable[[Self], object],
     ) -> None:
-        self.topic_filter = topic_filter
-        self._callback = callback
-        self._forget = forget
+        self.topic_filter: Final = topic_filter
+        self._callback: Final = callback
+        self._forget: Final = forget
         self._is_closed = False
 
     def deliver(self, message: T) -> None:
@@ -67,8 +67,8 @@ class Subscriptions[T]:
     """
 
     def __init__(self, on_change: Callable[[], object]) -> None:
-        self._running: dict[CallbackSubscription[T], None] = {}
-        self._on_change = on_change
+        self._running: Final[dict[CallbackSubscription[T], None]] = {}
+        self._on_change: Final = on_change
 
     def add(self, topic_filter: str, callback: Callable[[T], object]) -> CallbackSubscription[T]:
         """Start a subscription; closing it takes it out again."""

@@ -46,7 +46,7 @@ def topic_level(value: str) -> str:
 
 
 def is_match(subscribed: str, published: str) -> bool:
-    """Tell whether the filter *subscribed* matches the topic name *published*.
+    """Return whether the filter *subscribed* matches the topic name *published*.
 
     `+` stands for one level, a final `#` for its parent and all levels below; neither matches a
     first level that starts with `$` (MQTT 5.0, section 4.7.2).
@@ -63,7 +63,7 @@ def is_match(subscribed: str, published: str) -> bool:
 
 
 def text_fault(value: str) -> str | None:
-    """Say why MQTT cannot carry *value* as text, "it ..."; None if it can (MQTT 5.0, 1.5.4)."""
+    """Return why MQTT cannot carry *value* as text, "it ..."; None if it can (MQTT 5.0, 1.5.4)."""
     if not value:
         return "is empty"
     if "\0" in value:

@@ -1,6 +1,6 @@
 """Workers that are known inside one process; also the test double."""
 
-from typing import final, override
+from typing import Final, final, override
 
 from cl_server_shared.models import WorkerStatus
 from cl_server_shared.models.validation import require_range
@@ -17,7 +17,7 @@ class MemoryWorkerRegistry(WorkerRegistry):
     """
 
     def __init__(self) -> None:
-        self._by_session: dict[str, WorkerStatus] = {}
+        self._by_session: Final[dict[str, WorkerStatus]] = {}
         self._is_closed = False
 
     def put(self, status: WorkerStatus) -> None:
@@ -50,9 +50,9 @@ class MemoryPresence(Presence):
     """Announces a worker to a registry of this process."""
 
     def __init__(self, registry: MemoryWorkerRegistry, status: WorkerStatus, clock: Clock) -> None:
-        self._registry = registry
-        self._status = status
-        self._clock = clock
+        self._registry: Final = registry
+        self._status: Final = status
+        self._clock: Final = clock
         self._is_closed = False
         registry.put(status)
 

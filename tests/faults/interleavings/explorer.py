@@ -41,7 +41,7 @@ def outcomes_of(
 
 def _let_threads_be_processes(engine: Engine) -> None:
     """Let writers meet in the database: threads of one process would take turns before it."""
-    database_of(engine, OPTIONS)._writes = None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # see above
+    database_of(engine, OPTIONS)._group_commit = None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # see above
 
 
 def _play(scene: Scene, world: World, turns: Turns, choose: Choose) -> Outcome:

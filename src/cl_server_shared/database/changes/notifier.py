@@ -1,7 +1,6 @@
 """Telling those who listen that a PostgreSQL database changed, beside its hot path."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from typing import Final, final
@@ -9,6 +8,8 @@ from typing import Final, final
 from sqlalchemy import ClauseElement, text
 
 from cl_server_shared.database.statement import Statement
+from cl_server_shared.process.background import BackgroundThread
+from cl_server_shared.process.log_limits import Outage
 
 CHANNEL: Final = "cl_server_shared_jobs"
 
@@ -19,10 +20,11 @@ _GROWTH: Final = 1.25
 _MANY_A_SECOND: Final = 500
 _LINGER_SECONDS: Final = 5.0
 _RETRY_SECONDS: Final = 1.0
+_END_SECONDS: Final = 1.0
 
 
 def _notify(_dialect: str) -> ClauseElement:
-    """Notify without waiting for the disk: who misses it looks a second later anyway."""
+    """Notify without waiting for the disk: who misses it polls a second later anyway."""
     return text(f"SELECT set_config('synchronous_commit', 'off', true), pg_notify('{CHANNEL}', '')")
 
 
@@ -49,7 +51,8 @@ class Notifier:
 
     The commit of a transaction that notifies takes a lock on the whole server (PostgreSQL's
     src/backend/commands/async.c, `PreCommit_Notify`), so it must be nobody's own transaction. The
-    thread starts at the first change, and ends when there were none for 5 s.
+    thread starts at the first change, and ends when there were none for 5 s. Where it cannot start,
+    others see the changes when they poll, within a second.
 
     Args:
         notify: notifies, at once.
@@ -57,77 +60,53 @@ class Notifier:
 
     def __init__(self, notify: Callable[[], object]) -> None:
         self._notify: Final = notify
+        self._thread: Final = BackgroundThread(
+            "notifier", self._step, linger_seconds=_LINGER_SECONDS
+        )
+        self._outage: Final = Outage(
+            _LOG,
+            "notifying of changes fails, others see them up to a second late: %s",
+            "notifying of changes works again",
+        )
         self.after_fork()
 
     def after_fork(self) -> None:
-        """Begin without thread and changes: those of a parent are the parent's."""
-        self._noted = threading.Condition()
-        self._thread: threading.Thread | None = None
+        """Begin without changes: those of a parent are the parent's."""
         self._is_due = False
         self._changes = 0  # roughly: threads count without a lock
-        self._sending = threading.Lock()
+        self._pause_seconds = _INTERVAL_SECONDS
+        self._next_at = 0.0
 
     def note_change(self) -> None:
         """Take note that a change was committed; returns at once."""
         self._changes += 1
-        if self._is_due:
-            return
-        with self._noted:
+        if not (self._is_due and self._thread.is_running):
             self._is_due = True
-            self._noted.notify()
-            if self._thread is None:
-                self._start_thread()
+            self._thread.wake()
 
     def close(self) -> None:
         """Notify now of what nobody was told yet, and end the thread; a later change starts one."""
-        with self._noted:
-            self._thread = None
-            self._noted.notify_all()
-        if self._sending.acquire(timeout=_RETRY_SECONDS):
-            try:
-                self._send_what_is_due(is_repeated=False)
-            finally:
-                self._sending.release()
+        if self._thread.stop(_END_SECONDS) and self._is_due:
+            self._send()
 
-    def _start_thread(self) -> None:
-        thread = threading.Thread(target=self._run, name="notifier", daemon=True)
-        try:
-            thread.start()  # it cannot go on before `note_change` lets go of the lock
-        except RuntimeError as error:  # the interpreter is about to exit
-            _LOG.info("others see the latest changes a second late: %s", error)
-        else:
-            self._thread = thread
-
-    def _run(self) -> None:
-        failed, pause = False, _INTERVAL_SECONDS
-        while self._next_change():
-            with self._sending:
-                sent = self._send_what_is_due(is_repeated=failed)
-            failed = not sent
-            self._changes = 0
-            time.sleep(pause if sent else _RETRY_SECONDS)
-            pause = next_pause(pause, self._changes)
-
-    def _next_change(self) -> bool:
-        """Wait for a change; False: there was none for long, or it is closed: the thread ends."""
-        with self._noted:
-            thread = threading.current_thread()
-            self._noted.wait_for(
-                lambda: self._is_due or self._thread is not thread, _LINGER_SECONDS
-            )
-            if self._thread is thread and not self._is_due:
-                self._thread = None
-            return self._thread is thread
-
-    def _send_what_is_due(self, *, is_repeated: bool) -> bool:
-        """Tell whether nothing failed."""
+    def _step(self) -> float | None:
         if not self._is_due:
-            return True
+            return None
+        left = self._next_at - time.monotonic()
+        if left > 0:
+            return left
+        self._pause_seconds = next_pause(self._pause_seconds, self._changes)
+        self._changes = 0
+        self._next_at = time.monotonic() + (self._pause_seconds if self._send() else _RETRY_SECONDS)
+        return 0
+
+    def _send(self) -> bool:
+        """Tell whether nothing failed."""
         self._is_due = False  # what is committed from here on is a change of its own
         try:
             self._notify()
-        except Exception as error:  # noqa: BLE001  # logged; the thread must live on
-            if not is_repeated:
-                _LOG.warning("others see the latest changes a second late: %s", error)
+        except Exception as error:  # noqa: BLE001  # logged; whatever failed, the next may succeed
+            self._outage.begin(error)
             return False
+        self._outage.end()
         return True

@@ -1,4 +1,4 @@
-"""Where the news that a database may have changed come from."""
+"""What tells that a database may have changed: a file, a connection, or notifications."""
 
 import sqlite3
 import time
@@ -8,16 +8,16 @@ from weakref import ref
 
 from sqlalchemy import Engine
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from cl_server_shared.database.changes.notifier import CHANNEL
 from cl_server_shared.database.connections import Connections
 from cl_server_shared.database.engine import open_unpooled, require_engine
+from cl_server_shared.database.shared_connection import SharedConnection
+from cl_server_shared.database.sqlite import is_locked
 from cl_server_shared.errors import DatabaseError
 from cl_server_shared.process.fork import no_fork
 
 _POLL_SECONDS: Final = 0.01
-_SQLITE_BUSY: Final = 5  # https://www.sqlite.org/rescode.html#busy; its variants share the low byte
 
 
 class ChangeSource(Protocol):
@@ -37,7 +37,7 @@ class ChangeSource(Protocol):
 
 def source_for(engine: Engine, connections: Connections) -> ChangeSource:
     """Choose how the changes of this engine's database can be heard."""
-    if isinstance(engine.pool, StaticPool | SingletonThreadPool):
+    if isinstance(connections, SharedConnection):
         return SharedConnectionChanges(connections)
     if engine.dialect.name == "sqlite":
         return FileChanges(engine)
@@ -88,7 +88,7 @@ class FileChanges(ChangeSource):
             with no_fork():
                 return _first_value(connection, "PRAGMA data_version")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != _SQLITE_BUSY:
+            if not is_locked(error):
                 raise
             return self._version  # a rollback journal: its writer is about to commit
 

@@ -5,24 +5,24 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Final, final
 from weakref import WeakSet
 
 from cl_server_shared.database.changes.sources import ChangeSource
 from cl_server_shared.database.statement import Row, Statement, Values
 from cl_server_shared.errors import DatabaseError
+from cl_server_shared.process.background import BackgroundThread
 from cl_server_shared.process.fork import no_fork
+from cl_server_shared.process.log_limits import Outage
 
 type Answers = Mapping[str, Row]
 """The rows that a statement gave, by their first columns."""
 
 _LOG: Final = logging.getLogger(__name__)
 _LISTEN_SECONDS: Final = 0.25
-_LOOK_AT_LEAST_EVERY_SECONDS: Final = 1.0
+_POLL_AT_LEAST_EVERY_SECONDS: Final = 1.0
 _RETRY_SECONDS: Final = 1.0
 _LINGER_SECONDS: Final = 5.0
-_END_SECONDS: Final = 2.0
 _SHARE_OF_A_CORE: Final = 0.1
 _PAUSES_SECONDS: Final = (0.005, 0.5)
 
@@ -31,12 +31,12 @@ _PAUSES_SECONDS: Final = (0.005, 0.5)
 class ChangeSubscription:
     """Is woken when the answer of *statement* about *names* is news to it.
 
-    Its owner begins a look, reads the database in its own way, tells what would be news beyond what
+    Its owner begins a poll, reads the database in its own way, tells what would be news beyond what
     it read, and waits; a change that comes in between wakes it too.
 
     Args:
         statement: takes `names`, a JSON array of texts, and gives at most one row for each, the
-            name first. It is run once for all waiters.
+            name first. It is run once for all subscriptions.
         names: what to ask about.
         wake: called from another thread, possibly without need; returns at once.
     """
@@ -51,7 +51,7 @@ class ChangeSubscription:
         self._is_woken = False
         self._is_ended = False
 
-    def begin_look(self) -> None:
+    def begin_poll(self) -> None:
         """Be woken by whatever changes from now on.
 
         Raises:
@@ -63,7 +63,7 @@ class ChangeSubscription:
         self._is_news = None
 
     def wait_for(self, is_news: Callable[[Answers], bool]) -> None:
-        """Be woken only by answers that *is_news* finds worth another look."""
+        """Be woken only by answers that *is_news* finds worth another poll."""
         self._is_news = is_news
 
     def tell(self, answers: Answers) -> None:
@@ -80,16 +80,16 @@ class ChangeSubscription:
 
 @final
 class ChangeWatcher:
-    """Wakes the waiters of one database and process, by one daemon thread.
+    """Wakes the subscriptions of one database and process, by one daemon thread.
 
-    The thread starts with the first waiter and ends 5 s after the last. It looks when the source
-    tells of a change, at least every second (for what no source tells of), and never for more than
-    a tenth of its time. A failing database ends no wait: the thread looks each second until it
-    works again.
+    The thread starts with the first subscription and ends 5 s after the last. It polls when the
+    source tells of a change, at least every second (for what no source tells of), and never for
+    more than a tenth of its time. A failing database ends no wait: the thread polls each second
+    until it works again.
 
     Args:
         read: runs a statement that changes nothing.
-        make_source: makes what tells of changes.
+        make_source: makes what tells of changes, for one thread.
     """
 
     def __init__(
@@ -99,159 +99,128 @@ class ChangeWatcher:
     ) -> None:
         self._read: Final = read
         self._make_source: Final = make_source
-        self._inherited: Final[list[ChangeSource]] = []
-        self._source: ChangeSource | None = None
+        self._inherited: Final[list[object]] = []
+        self._sources: dict[threading.Thread, ChangeSource] = {}
+        self._thread: Final = BackgroundThread(
+            "db-watch", self._step, linger_seconds=_LINGER_SECONDS, at_end=self._stop_listening
+        )
+        self._listening: Final = _outage("changes are seen up to a second late")
+        self._polling: Final = _outage("nobody is woken")
         self.after_fork()
 
     def after_fork(self) -> None:
-        """Begin without thread and waiters; keep a parent's connection unused and open."""
-        if self._source is not None:
-            self._inherited.append(self._source)
-            self._source = None
-        self._changed = threading.Condition()
-        self._waiters: WeakSet[ChangeSubscription] = WeakSet()
-        self._thread: threading.Thread | None = None
-        self._ending: threading.Thread | None = None
-        self._closed = threading.Event()
+        """Begin without subscriptions; keep a parent's connections unused and open."""
+        self._inherited.append(self._sources)
+        self._sources = {}  # of each thread its own: one that ends may meet the next
+        self._lock = threading.RLock()
+        self._subscriptions: WeakSet[ChangeSubscription] = WeakSet()
+        self._failure: Exception | None = None
+        self._polled_at = 0.0
+        self._rests_until = 0.0
 
-    def add(self, waiter: ChangeSubscription) -> None:
-        """Wake *waiter* from now on, for as long as it lives; harmless when repeated."""
-        with self._changed:
-            self._waiters.add(waiter)
-            self._changed.notify()
-            if self._thread is None:
-                self._closed = threading.Event()
-                run = partial(self._run, self._closed.wait)
-                self._thread = threading.Thread(target=run, name="db-watch", daemon=True)
-                self._thread.start()
+    def add(self, subscription: ChangeSubscription) -> bool:
+        """Wake *subscription* from now on, for as long as it lives; harmless when repeated.
 
-    def discard(self, waiter: ChangeSubscription) -> None:
-        """Let *waiter* be; harmless when repeated."""
-        with self._changed:
-            self._waiters.discard(waiter)
-
-    def close(self) -> None:
-        """End the waits and the thread; a later waiter starts another."""
-        with self._changed:
-            waiters, self._waiters = self._waiters, WeakSet()
-            self._ending, self._thread = self._thread, None
-            self._changed.notify_all()
-            self._closed.set()
-        for waiter in list(waiters):
-            waiter.end()
-
-    def join(self) -> None:
-        """Wait until the closed thread has closed its connection, for 2 s at most.
-
-        SQLite's last connection brings its log into the database and removes it.
+        Returns:
+            Whether there is a thread that does so.
         """
-        ending = self._ending
-        if ending is not None and ending is not threading.current_thread():
-            ending.join(_END_SECONDS)
+        with self._lock:
+            self._subscriptions.add(subscription)
+        return self._thread.wake()
 
-    def _run(self, pause: Callable[[float], object]) -> None:
-        source = self._source = self._make_source()
-        try:
-            _Watching(source, self._look, self._is_wanted, pause).run()
-        finally:
-            source.close()
+    def discard(self, subscription: ChangeSubscription) -> None:
+        """Let *subscription* be; harmless when repeated."""
+        with self._lock:
+            self._subscriptions.discard(subscription)
 
-    def _is_wanted(self) -> bool:
-        """Tell whether anybody waits, which may still come."""
-        thread = threading.current_thread()
-        with self._changed:
-            if self._thread is thread and not self._waiters:
-                self._changed.wait(_LINGER_SECONDS)
-            if self._thread is not thread:
-                return False
-            if not self._waiters:
-                self._thread = None
-            return self._thread is thread
+    def close(self, within_seconds: float = 0.0) -> None:
+        """End the waits and the thread; a later subscription starts another.
 
-    def _look(self) -> None:
-        with self._changed:
-            waiters = list(self._waiters)
-        for statement in {waiter.statement for waiter in waiters}:
-            self._tell(statement, [each for each in waiters if each.statement is statement])
+        SQLite's last connection brings its log into the database and removes it, so who closes a
+        database waits for this one.
 
-    def _tell(self, statement: Statement, waiters: Iterable[ChangeSubscription]) -> None:
-        names = {name: None for waiter in waiters for name in waiter.names}
-        with no_fork():
-            found = self._read(statement, {"names": json.dumps(list(names))})
-        answers = {str(row[0]): row for row in found}
-        for waiter in waiters:
-            waiter.tell(answers)
+        Args:
+            within_seconds: how long (0 or more) to wait until the thread has closed its connection.
+        """
+        with self._lock:
+            subscriptions, self._subscriptions = list(self._subscriptions), WeakSet()
+        for subscription in subscriptions:
+            subscription.end()
+        self._thread.stop(within_seconds)
 
-
-@final
-class _Watching:
-    """The rhythm of a watch: look after each change, and in time, but not all the time."""
-
-    def __init__(
-        self,
-        source: ChangeSource,
-        look: Callable[[], object],
-        is_wanted: Callable[[], bool],
-        pause: Callable[[float], object],
-    ) -> None:
-        self._source: Final = source
-        self._look: Final = look
-        self._is_wanted: Final = is_wanted
-        self._pause: Final = pause
-        self._looked_at = 0.0
-        self._listening = _Outage("changes are seen up to a second late")
-        self._looking = _Outage("nobody is woken")
-
-    def run(self) -> None:
-        """Watch for as long as it is wanted."""
-        while self._is_wanted():
-            if self._hears_of_a_change() or self._is_time_to_look():
-                self._pause(self._look_and_tell_pause())
+    def _step(self) -> float | None:
+        """Wait for a change and poll; return 0, or for how long there is nothing to do."""
+        if not self._subscriptions:
+            return None
+        rest = self._rests_until - time.monotonic()
+        if rest > 0:
+            return rest
+        if self._failure is not None:
+            self._listening.begin(self._failure)
+            self._failure = None
+            self._poll_and_rest()
+        elif self._hears_of_a_change() or self._is_time_to_poll():
+            self._poll_and_rest()
+        return 0
 
     def _hears_of_a_change(self) -> bool:
+        thread = threading.current_thread()
         try:
-            changed = self._source.changed(_LISTEN_SECONDS)
-        except Exception as error:  # noqa: BLE001  # logged; whatever failed, waiters rely on us
-            self._source.close()
-            self._pause(_RETRY_SECONDS)
-            if not self._is_wanted():
-                return False  # it failed because it was closed
-            self._listening.begin(error)
-            return True
+            if thread not in self._sources:
+                self._sources[thread] = self._make_source()
+            changed = self._sources[thread].changed(_LISTEN_SECONDS)
+        except Exception as error:  # noqa: BLE001  # logged; whatever failed, waits rely on us
+            self._stop_listening()
+            self._failure = error  # logged a second later, unless the database was just closed
+            self._rest(_RETRY_SECONDS)
+            return False
         self._listening.end()
         return changed
 
-    def _is_time_to_look(self) -> bool:
-        return time.monotonic() - self._looked_at >= _LOOK_AT_LEAST_EVERY_SECONDS
+    def _stop_listening(self) -> None:
+        source = self._sources.pop(threading.current_thread(), None)
+        if source is not None:
+            source.close()
 
-    def _look_and_tell_pause(self) -> float:
-        """Look, and return for how many seconds not to look again."""
+    def _is_time_to_poll(self) -> bool:
+        now = time.monotonic()
+        return now >= max(self._rests_until, self._polled_at + _POLL_AT_LEAST_EVERY_SECONDS)
+
+    def _poll_and_rest(self) -> None:
         began_at = time.monotonic()
         try:
-            self._look()
-        except Exception as error:  # noqa: BLE001  # logged; whatever failed, waiters rely on us
-            self._looking.begin(error)
-            return _RETRY_SECONDS
-        self._looking.end()
-        self._looked_at = time.monotonic()
+            self._poll()
+        except Exception as error:  # noqa: BLE001  # logged; whatever failed, waits rely on us
+            self._polling.begin(error)
+            self._rest(_RETRY_SECONDS)
+            return
+        self._polling.end()
+        self._polled_at = time.monotonic()
         shortest, longest = _PAUSES_SECONDS
-        return min(longest, max(shortest, (self._looked_at - began_at) / _SHARE_OF_A_CORE))
+        took_seconds = self._polled_at - began_at
+        self._rest(min(longest, max(shortest, took_seconds / _SHARE_OF_A_CORE)))
+
+    def _rest(self, seconds: float) -> None:
+        self._rests_until = time.monotonic() + seconds
+
+    def _poll(self) -> None:
+        with self._lock:
+            subscriptions = list(self._subscriptions)
+        for statement in {each.statement for each in subscriptions}:
+            self._tell(statement, [each for each in subscriptions if each.statement is statement])
+
+    def _tell(self, statement: Statement, subscriptions: Iterable[ChangeSubscription]) -> None:
+        names = {name: None for each in subscriptions for name in each.names}
+        with no_fork():
+            found = self._read(statement, {"names": json.dumps(list(names))})
+        answers = {str(row[0]): row for row in found}
+        for each in subscriptions:
+            each.tell(answers)
 
 
-@final
-class _Outage:
-    """Logs that something fails once, until it works again."""
-
-    def __init__(self, consequence: str) -> None:
-        self._consequence: Final = consequence
-        self._is_on = False
-
-    def begin(self, error: Exception) -> None:
-        if not self._is_on:
-            _LOG.warning("watching the database fails, %s: %s", self._consequence, error)
-        self._is_on = True
-
-    def end(self) -> None:
-        if self._is_on:
-            _LOG.info("watching the database works again")
-        self._is_on = False
+def _outage(consequence: str) -> Outage:
+    return Outage(
+        _LOG,
+        f"watching the database fails, {consequence}: %s",
+        f"watching the database works again: no longer {consequence}",
+    )

@@ -23,6 +23,7 @@ from cl_server_shared.protocols.waiting import JobSnapshot, Watch, WatchSource
 _LOG: Final = logging.getLogger(__name__)
 _LIVE: Final = frozenset(JobStatus) - FINAL
 _SWEEP_EVERY_MS: Final = 250
+_POLL_SECONDS: Final = 1.0
 
 
 @final
@@ -61,7 +62,7 @@ class _Polls:
     def __init__(self, jobs: JobDatabase, subscription: ChangeSubscription) -> None:
         self._jobs: Final = jobs
         self._subscription: Final = subscription
-        self.is_woken_by_changes = False
+        self.pause_seconds: float = 0  # until the second poll, which begins the watch
         self._has_polled = False
 
     def poll[T](self, read: Callable[[], T]) -> T | None:
@@ -74,9 +75,9 @@ class _Polls:
             found = read()
             self._has_polled = True
             return found
-        self._subscription.begin_look()
-        self._jobs.database.watch(self._subscription)
-        self.is_woken_by_changes = True
+        self._subscription.begin_poll()
+        is_watched = self._jobs.database.hub.add(self._subscription)
+        self.pause_seconds = math.inf if is_watched else _POLL_SECONDS
         try:
             return read()
         except DatabaseError as error:
@@ -89,7 +90,7 @@ class _Polls:
 
     def close(self) -> None:
         """Wake the owner no more."""
-        self._jobs.database.unwatch(self._subscription)
+        self._jobs.database.hub.discard(self._subscription)
 
 
 @final
@@ -120,7 +121,7 @@ class JobWatch(Watch[JobSnapshot]):
 
     @override
     def pause_seconds(self) -> float:
-        return math.inf if self._polls.is_woken_by_changes else 0
+        return self._polls.pause_seconds
 
     @override
     def close(self) -> None:
@@ -208,10 +209,9 @@ class WorkWatch(Watch[Literal[True]]):
     @override
     def pause_seconds(self) -> float:
         """Return when the next job is due: that time passes wakes nobody."""
-        if not self._polls.is_woken_by_changes:
-            return 0
         poll_at = max(self._due_at, self._next_sweep_at)
-        return max(0, poll_at - self._clock.now_ms()) / 1000
+        due_in_seconds = max(0, poll_at - self._clock.now_ms()) / 1000
+        return min(due_in_seconds, self._polls.pause_seconds)
 
     @override
     def close(self) -> None:

@@ -1,5 +1,6 @@
 """Threads of one process that write to SQLite: one at a time, and one commit for all that wait."""
 
+import os
 import resource
 import signal
 import sqlite3
@@ -8,18 +9,25 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 import pytest
 from sqlalchemy import Engine, event
 
-from cl_server_shared.database import DatabaseOptions, database_of, group_commit, make_engine
+from cl_server_shared.database import (
+    DatabaseOptions,
+    database,
+    database_of,
+    group_commit,
+    make_engine,
+)
 from cl_server_shared.database.group_commit import GroupCommit
-from cl_server_shared.database.private_connections import PrivateConnections
 from cl_server_shared.errors import DatabaseError
 from cl_server_shared.jobs.repository import SqlJobRepository
 from tests.support.interrupting import interrupted, listening_to_ctrl_c
+from tests.support.processes import child
 from tests.support.repositories import job, repository_on
 from tests.support.waiting import wait_until
 
@@ -61,9 +69,9 @@ def repository(engine: Engine, traced: Traced) -> SqlJobRepository:
 
 
 def queue_of(engine: Engine) -> GroupCommit:
-    writes = database_of(engine, DatabaseOptions())._writes  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # to hold its turn
-    assert writes is not None
-    return writes
+    queue = database_of(engine, DatabaseOptions())._group_commit  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # to hold its turn
+    assert queue is not None
+    return queue
 
 
 @contextmanager
@@ -79,7 +87,9 @@ def adding_together(
 
 
 def waiting_in(queue: GroupCommit) -> Sequence[object]:
-    return queue._line.waiting()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # to see them wait
+    """Return those who wait behind the first, whose turn it is."""
+    waiters = queue._queue.copy()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # to see them wait
+    return [each for each in waiters if not each.has_left][1:]
 
 
 def names_of(number: int) -> list[str]:
@@ -96,15 +106,51 @@ def test_those_who_wait_together_share_a_commit(
     assert traced.verbs() == ["BEGIN", *["INSERT"] * _THREADS, "COMMIT"]
 
 
-def test_who_has_the_turn_does_what_others_wait_for(
+def test_the_main_thread_commits_alone_and_overtakes_nobody(
+    engine: Engine, repository: SqlJobRepository, traced: Traced
+) -> None:
+    queue, begun = queue_of(engine), threading.Event()
+
+    def hold_turn() -> list[Future[bool]]:
+        with queue.turn():
+            added = [add_when(pool, repository, f"job {each}", queue, each) for each in range(2)]
+            begun.set()
+            added += [add_when(pool, repository, f"job {each}", queue, each) for each in (3, 4)]
+            return added
+
+    with ThreadPoolExecutor(5) as pool:
+        holder = pool.submit(hold_turn)
+        assert begun.wait(10)
+        assert repository.add_job(job("job 2"))
+        assert [each.result(10) for each in holder.result(10)] == [True] * 4
+
+    pair = ["BEGIN", "INSERT", "INSERT", "COMMIT"]
+    assert traced.verbs() == [*pair, "INSERT", *pair]
+
+
+def add_when(
+    pool: ThreadPoolExecutor,
+    repository: SqlJobRepository,
+    name: str,
+    queue: GroupCommit,
+    waiting: int,
+) -> Future[bool]:
+    """Add a job in another thread once so many wait, and return when it waits too."""
+    wait_until(lambda: len(waiting_in(queue)) == waiting)
+    added = pool.submit(repository.add_job, job(name))
+    wait_until(lambda: len(waiting_in(queue)) == waiting + 1)
+    return added
+
+
+def test_who_has_the_turn_may_write_in_it(
     engine: Engine, repository: SqlJobRepository, traced: Traced
 ) -> None:
     with adding_together(engine, repository, ["job 0", "job 1"]) as added:
         assert repository.add_job(job("mine"))
-        assert traced.verbs() == ["BEGIN", "INSERT", "INSERT", "INSERT", "COMMIT"]
+        assert traced.verbs() == ["INSERT"]
 
     assert [each.result() for each in added] == [True, True]
-    assert len(traced.statements) == 5
+    assert traced.verbs()[1:] == ["BEGIN", "INSERT", "INSERT", "COMMIT"]
 
 
 def test_nobody_gets_the_error_of_another(engine: Engine, repository: SqlJobRepository) -> None:
@@ -123,32 +169,6 @@ def test_nobody_gets_the_error_of_another(engine: Engine, repository: SqlJobRepo
         added[2].result()
     stored = [repository.get_job(name) is not None for name in names_of(_THREADS)]
     assert stored == [True, True, False, True, True]
-
-
-@pytest.mark.parametrize(("moment", "is_mine_stored"), [("commit", True), ("begin", False)])
-def test_an_interrupted_caller_costs_the_others_nothing(
-    engine: Engine,
-    repository: SqlJobRepository,
-    monkeypatch: pytest.MonkeyPatch,
-    moment: str,
-    *,
-    is_mine_stored: bool,
-) -> None:
-    """Ctrl-C at the worst moments: what others wait for is done, and done once."""
-    done = cast("Callable[..., None]", getattr(PrivateConnections, moment))
-
-    def do_and_interrupt(*arguments: object) -> None:
-        monkeypatch.undo()
-        done(*arguments)
-        raise KeyboardInterrupt  # where Python raises it that came while the driver worked
-
-    with adding_together(engine, repository, ["job 0", "job 1"]) as added:
-        monkeypatch.setattr(PrivateConnections, moment, do_and_interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            repository.add_job(job("mine"))
-
-    assert [each.result() for each in added] == [True, True]  # a second time would be False
-    assert (repository.get_job("mine") is not None) is is_mine_stored
 
 
 def test_a_database_that_stays_locked_fails_everybody_and_works_afterwards(
@@ -249,7 +269,7 @@ def held(engine: Engine) -> Held:
 
 
 def test_whose_write_was_taken_waits_for_what_became_of_it(engine: Engine, held: Held) -> None:
-    repository = repository_on(engine, DATABASE_LOCK_TIMEOUT_SECONDS=0.2)
+    repository = repository_on(engine, DATABASE_LOCK_TIMEOUT_SECONDS=1)
     assert repository.add_job(job("first"))
     held.make_trigger(engine)
     with ThreadPoolExecutor(2) as pool:
@@ -260,14 +280,14 @@ def test_whose_write_was_taken_waits_for_what_became_of_it(engine: Engine, held:
             wait_until(lambda: len(waiting_in(queue_of(engine))) == 2)
             begun = time.monotonic()
         assert held.reached.wait(10)
-        wait_until(lambda: time.monotonic() > begun + 0.3)  # the time of both is up
+        wait_until(lambda: time.monotonic() > begun + 1.1)  # the time of both is up
         assert not any(each.done() for each in added)
         held.may_go_on.set()
 
     assert [each.result() for each in added] == [True, True]
 
 
-def test_an_interrupted_follower_leaves_the_line(
+def test_who_is_interrupted_while_waiting_leaves_the_queue(
     engine: Engine, repository: SqlJobRepository
 ) -> None:
     queue, main = queue_of(engine), threading.main_thread().ident
@@ -298,14 +318,14 @@ def test_an_interrupted_follower_leaves_the_line(
     assert repository.get_job("mine") is None
 
 
-@pytest.mark.parametrize("is_leader", [True, False])
-def test_ctrl_c_at_any_moment_costs_the_others_nothing(engine: Engine, *, is_leader: bool) -> None:
-    """In the thread that leads, and in one that follows; in what it is told, stored is stored."""
+@pytest.mark.parametrize("is_first", [True, False])
+def test_ctrl_c_at_any_moment_costs_the_others_nothing(engine: Engine, *, is_first: bool) -> None:
+    """Whether the others wait behind the main thread or before it; what it was told is stored."""
     repository = repository_on(engine, DATABASE_LOCK_TIMEOUT_SECONDS=5)
     assert repository.add_job(job("first"))
     with ThreadPoolExecutor(3) as pool:
         moments = iter(range(1_000))
-        while came_at(next(moments), pool, repository, queue_of(engine), is_leader=is_leader):
+        while came_at(next(moments), pool, repository, queue_of(engine), is_first=is_first):
             pass
     assert next(moments) > 20
 
@@ -316,9 +336,9 @@ def came_at(
     repository: SqlJobRepository,
     queue: GroupCommit,
     *,
-    is_leader: bool,
+    is_first: bool,
 ) -> bool:
-    played = Round(repository, queue, f"{moment}", is_leader=is_leader)
+    played = Round(repository, queue, f"{moment}", is_first=is_first)
     came = played.play(pool, moment)
     played.check(came=came)
     return came
@@ -328,12 +348,12 @@ class Round:
     """The main thread and two others add a job each, together; the main one is interrupted."""
 
     def __init__(
-        self, repository: SqlJobRepository, queue: GroupCommit, name: str, *, is_leader: bool
+        self, repository: SqlJobRepository, queue: GroupCommit, name: str, *, is_first: bool
     ) -> None:
         self._repository: Final = repository
         self._queue: Final = queue
         self._name: Final = name
-        self._is_leader: Final = is_leader
+        self._is_first: Final = is_first
         self._begun: Final = threading.Event()
         self._ended: Final = threading.Event()
         self._added: Final[list[Future[bool]]] = []
@@ -343,7 +363,7 @@ class Round:
         """Tell whether there was such a moment."""
         holder = pool.submit(self._hold_turn, pool)
         assert self._begun.wait(10)
-        with interrupted((group_commit,), moment) as interruption:
+        with interrupted((group_commit, database), moment) as interruption:
             self._mine = self._repository.add_job(job(f"{self._name} mine"))
         self._ended.set()
         holder.result(10)
@@ -359,7 +379,7 @@ class Round:
 
     def _hold_turn(self, pool: ThreadPoolExecutor) -> None:
         with self._queue.turn():
-            if self._is_leader:
+            if self._is_first:
                 self._begun.set()
                 self._await_waiting(1)
             self._add_others(pool)
@@ -374,3 +394,79 @@ class Round:
 
     def _await_waiting(self, number: int) -> None:
         wait_until(lambda: self._ended.is_set() or len(waiting_in(self._queue)) >= number)
+
+
+def test_a_signal_handler_may_write_while_its_thread_does(
+    engine: Engine, repository: SqlJobRepository
+) -> None:
+    with handling(lambda: repository.add_job(job("handler's"))) as handled, queue_of(engine).turn():
+        signal.raise_signal(signal.SIGUSR1)
+        assert handled == [True]
+
+    assert repository.add_job(job("after"))
+
+
+def test_a_signal_handler_may_write_while_its_thread_waits(
+    engine: Engine, repository: SqlJobRepository
+) -> None:
+    queue, main = queue_of(engine), threading.main_thread().ident
+    begun = threading.Event()
+    assert main is not None
+
+    def interrupt_who_waits() -> None:
+        with queue.turn():
+            begun.set()
+            wait_until(lambda: len(waiting_in(queue)) == 1)
+            signal.pthread_kill(main, signal.SIGUSR1)
+            wait_until(lambda: len(waiting_in(queue)) == 2)
+
+    with (
+        handling(lambda: repository.add_job(job("handler's"))) as handled,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        holder = pool.submit(interrupt_who_waits)
+        assert begun.wait(10)
+        assert repository.add_job(job("mine"))
+        holder.result(10)
+
+    assert handled == [True]
+    assert not waiting_in(queue)
+
+
+@contextmanager
+def handling(act: Callable[[], bool]) -> Generator[list[bool]]:
+    """Let SIGUSR1 do something in a `with` block; give what came of it."""
+    results: list[bool] = []
+    before = signal.signal(signal.SIGUSR1, lambda _number, _frame: results.append(act()))
+    try:
+        yield results
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def fork_while_a_thread_has_the_turn(path: Path) -> int:
+    """Add a job in a fork; return the fork's exit status."""
+    engine = make_engine(f"sqlite:///{path}")
+    repository = repository_on(engine)
+    assert repository.add_job(job("parent's"))
+    begun, ended = threading.Event(), threading.Event()
+
+    def hold_turn() -> None:
+        with queue_of(engine).turn():
+            begun.set()
+            ended.wait(60)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(hold_turn)
+        assert begun.wait(10)
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0 if repository.add_job(job("child's")) else 1)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        ended.set()
+    return status
+
+
+def test_a_fork_does_not_wait_for_the_turns_of_its_parent(tmp_path: Path) -> None:
+    with child(partial(fork_while_a_thread_has_the_turn, tmp_path / "jobs.db")) as process:
+        assert process.result() == 0

@@ -7,6 +7,9 @@
 its port has. A type checker sees more, and earlier: the parameters of `container_for_test` are the
 ports. Replacements go to the constructor, and each test gets a container of its own: nothing that
 was built before the swap, and nothing of another test, is left in it.
+
+`cl_server_shared.testing` has a clock and a container for one test ready made; here they are made
+by hand, to show how.
 """
 
 import tempfile

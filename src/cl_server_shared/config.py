@@ -10,69 +10,26 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, cast, final, override
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    PlainSerializer,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-)
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cl_server_shared.errors import ConfigError
 from cl_server_shared.process.masked_url import MaskedUrl, masked_url
+from cl_server_shared.setting_types import (
+    LOWER,
+    UPPER,
+    CaFile,
+    DatabaseUrl,
+    MqttPassword,
+    PathText,
+    PositiveSeconds,
+    Topic,
+    Words,
+    WritableFolder,
+)
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
-
-
-def _split(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    return [part for part in (piece.strip() for piece in value.split(",")) if part]
-
-
-def _upper(value: object) -> object:
-    return value.upper() if isinstance(value, str) else value
-
-
-def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
-
-
-def _path_text(value: object) -> object:
-    return os.fspath(value) if isinstance(value, Path) else value
-
-
-def _writable_folder(value: str) -> str:
-    if not os.path.isdir(value):  # noqa: PTH112  # Path.is_dir raises where it may not look
-        raise ValueError("must be an existing folder: create it or correct the path")
-    if not os.access(value, os.W_OK | os.X_OK):
-        raise ValueError("must be writable by this user: change its owner or permissions")
-    return value
-
-
-def _publishable(topic: str) -> str:
-    """MQTT 5.0, section 4.7.1: wildcards are for readers, NUL is for nobody."""
-    if not topic or any(character in topic for character in "+#\0"):
-        raise ValueError("must be a topic to publish to: not empty, without +, # and NUL")
-    return topic
-
-
-def _with_username(password: SecretStr, info: ValidationInfo) -> SecretStr:
-    if info.data.get("MQTT_USERNAME", "") is None:  # absent if it was refused itself
-        raise ValueError("needs MQTT_USERNAME: set it, or unset the password")
-    return password
-
-
-def _readable_with_tls(path: str, info: ValidationInfo) -> str:
-    if info.data.get("MQTT_TLS") is False:
-        raise ValueError("needs MQTT_TLS=true: set it, or unset the file")
-    if not os.path.isfile(path) or not os.access(path, os.R_OK):  # noqa: PTH113  # as for folders
-        raise ValueError("must be an existing file that this user may read")
-    return path
 
 
 def _in_folder(name: str) -> Callable[[dict[str, object]], str]:
@@ -93,12 +50,6 @@ def _store_database(fields: dict[str, object]) -> str:
 
 def _default_worker_id() -> str:
     return f"{socket.gethostname()}-{os.getpid()}"
-
-
-PathText = Annotated[str, BeforeValidator(_path_text)]
-Topic = Annotated[str, AfterValidator(_publishable)]
-DatabaseUrl = Annotated[str, AfterValidator(MaskedUrl), PlainSerializer(masked_url)]
-PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class FolderlessSettings(BaseSettings):
@@ -125,13 +76,13 @@ class FolderlessSettings(BaseSettings):
         validate_default=False,
     )
 
-    BROADCAST_TYPE: Annotated[Literal["mqtt", "memory", "none"], BeforeValidator(_lower)] = "mqtt"
+    BROADCAST_TYPE: Annotated[Literal["mqtt", "memory", "none"], LOWER] = "mqtt"
     MQTT_BROKER: str = "localhost"
     MQTT_PORT: int = Field(default=1883, ge=1, le=65535)
     MQTT_USERNAME: str | None = None
-    MQTT_PASSWORD: Annotated[SecretStr, AfterValidator(_with_username)] | None = None
+    MQTT_PASSWORD: MqttPassword | None = None
     MQTT_TLS: bool = False
-    MQTT_CA_FILE: Annotated[PathText, AfterValidator(_readable_with_tls)] | None = None
+    MQTT_CA_FILE: CaFile | None = None
     MQTT_TOPIC: Topic = "inference/events"
     MQTT_HEARTBEAT_INTERVAL: PositiveSeconds = 30
     CAPABILITY_TOPIC_PREFIX: Topic = "inference/workers"
@@ -145,9 +96,7 @@ class FolderlessSettings(BaseSettings):
     PROGRESS_MAX_PER_SECOND: int = Field(default=20, ge=1)
     SCHEMA_AUTO_UPGRADE: bool = True
     SQLITE_WAL: bool = True
-    SQLITE_SYNCHRONOUS: Annotated[Literal["OFF", "NORMAL", "FULL"], BeforeValidator(_upper)] = (
-        "NORMAL"
-    )
+    SQLITE_SYNCHRONOUS: Annotated[Literal["OFF", "NORMAL", "FULL"], UPPER] = "NORMAL"
     STORAGE_FSYNC: bool = False
     DATABASE_LOCK_TIMEOUT_SECONDS: PositiveSeconds = 60
     DATABASE_STATEMENT_TIMEOUT_SECONDS: float = Field(default=0, ge=0, allow_inf_nan=False)
@@ -155,7 +104,7 @@ class FolderlessSettings(BaseSettings):
     DATABASE_TRANSACTION_POOLING: bool = False
 
     WORKER_ID: str = Field(default_factory=_default_worker_id)
-    WORKER_SUPPORTED_TASKS: Annotated[list[str], NoDecode, BeforeValidator(_split)] = []
+    WORKER_SUPPORTED_TASKS: Words = []
     WORKER_POLL_INTERVAL: PositiveSeconds = 5
 
     AUTH_DISABLED: bool = False
@@ -163,9 +112,7 @@ class FolderlessSettings(BaseSettings):
     ADMIN_USERNAME: str = "admin"
     ADMIN_PASSWORD: SecretStr | None = None
     ACCESS_TOKEN_EXPIRE_MINUTES: int = Field(default=30, ge=1)
-    LOG_LEVEL: Annotated[
-        Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], BeforeValidator(_upper)
-    ] = "INFO"
+    LOG_LEVEL: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"], UPPER] = "INFO"
 
     @override
     def __setattr__(self, name: str, value: object) -> None:
@@ -200,7 +147,7 @@ class Settings(FolderlessSettings):
         pydantic.ValidationError: as for `FolderlessSettings`.
     """
 
-    CL_SERVER_DIR: Annotated[PathText, AfterValidator(_writable_folder)]
+    CL_SERVER_DIR: WritableFolder
     DATABASE_URL: DatabaseUrl | None = None
     STORE_DATABASE_URL: DatabaseUrl = Field(default_factory=_sqlite("media_store.db"))
     AUTH_DATABASE_URL: DatabaseUrl = Field(default_factory=_sqlite("user_auth.db"))

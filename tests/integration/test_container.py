@@ -101,13 +101,9 @@ def test_a_replacement_that_does_not_fit_is_refused(name: str, kind: str) -> Non
 
 @pytest.mark.parametrize("kind", ["Object", "itself"])
 def test_an_object_that_does_not_fit_is_refused_when_it_is_given(kind: str) -> None:
-    with pytest.raises(ConfigError) as refused:
+    lacking = "it lacks allocate_path, create_directory, list_files, open, "
+    with pytest.raises(ConfigError, match="job_storage is of type dict.* JobStorage: " + lacking):
         Container(job_storage=kinds_of_provider({})[kind])
-
-    assert str(refused.value) == (
-        "job_storage is of type dict, which does not fit JobStorage: it lacks allocate_path, "
-        "create_directory, list_files, open, open_sync and 8 more"
-    )
 
 
 def test_a_class_or_a_provider_is_no_replacement_for_an_object(tmp_path: Path) -> None:

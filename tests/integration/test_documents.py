@@ -1,86 +1,206 @@
-"""Whatever a document of ours shows in Python runs."""
+"""Whatever a document of ours shows runs, and whatever it names is there."""
 
+import importlib
+import inspect
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final, cast
 
 import pytest
-from sybil import Example
+from pydantic.fields import FieldInfo
 
+from cl_server_shared import errors
 from cl_server_shared.config import Settings, forget_settings
-from cl_server_shared.container import process_container, running
-from tests.support.documents import python_blocks
+from cl_server_shared.container import Container, process_container, running
+from tests.support.documents import ROOT, Block, python_blocks, shell_blocks, type_findings
+from tests.support.pictures import picture, sources
+from tests.support.servers import free_address
 
-_ROOT = Path(__file__).parents[2]
-_README = python_blocks(_ROOT / "README.md")
-_SEED = _ROOT / "tests" / "fixtures" / "seed_examples.md"
-
-
-def _line(example: Example) -> str:
-    return f"line {example.line}"
-
-
-@pytest.fixture(scope="module")
-def readme_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Set what README's shell lines set, for all its blocks."""
-    folder = tmp_path_factory.mktemp("readme")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CL_SERVER_DIR", str(folder))
-        patch.setenv("BROADCAST_TYPE", "memory")
-        patch.setenv("WORKER_SUPPORTED_TASKS", "image_resize")
-        patch.chdir(folder)
-        forget_settings()
-        yield folder
-        _forget_process()
+_README: Final = ROOT / "README.md"
+_PAGES: Final = sorted((ROOT / "docs").glob("*.md"))
+_DOCUMENTS: Final = [_README, *_PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
+_BLOCKS: Final = [block for document in _DOCUMENTS for block in python_blocks(document)]
+_SEED: Final = ROOT / "tests" / "fixtures" / "seed_examples.md"
+_SEED_BLOCKS: Final = 7
 
 
-def _forget_process() -> None:
+def _name(value: Block | Path) -> str:
+    return value.name if isinstance(value, Block) else value.relative_to(ROOT).as_posix()
+
+
+@pytest.fixture
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty `CL_SERVER_DIR` and working folder, in a process that knows nothing yet."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CL_SERVER_DIR", str(tmp_path))
+    monkeypatch.setenv("BROADCAST_TYPE", "memory")
+    forget_settings()
+    yield tmp_path
     with running(process_container()):
         pass
     process_container.cache_clear()
     forget_settings()
 
 
-@pytest.mark.usefixtures("readme_folder")
-@pytest.mark.parametrize("example", _README, ids=_line)
-def test_a_block_of_readme_runs(example: Example) -> None:
-    example.evaluate()
+@pytest.mark.usefixtures("empty_folder")
+@pytest.mark.parametrize("block", _BLOCKS, ids=_name)
+def test_a_block_runs_alone(block: Block) -> None:
+    block.run()
 
 
-def test_readme_shows_python() -> None:
-    assert len(_README) >= 9
+def test_the_types_of_all_blocks_are_right(tmp_path: Path) -> None:
+    assert type_findings(_BLOCKS, tmp_path) == []
 
 
-@pytest.mark.parametrize("number", range(7))
+def test_a_wrong_type_would_be_found_where_it_stands(tmp_path: Path) -> None:
+    text = "# Page\n\n```python\nawait undefined()\n```\n\n```python\nnumber: int = ''\n```\n"
+    found = type_findings(python_blocks(_README, text), tmp_path)
+
+    assert [sentence.split(": ")[0] for sentence in sorted(found)] == ["README.md:4", "README.md:8"]
+
+
+@pytest.mark.parametrize("number", range(_SEED_BLOCKS))
 def test_the_interface_that_was_asked_for_runs_as_it_was_written(
-    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: int, empty_folder: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CL_SERVER_DIR", str(tmp_path))
-    monkeypatch.setenv("BROADCAST_TYPE", "none")
-    forget_settings()
-    (tmp_path / "source.jpg").write_bytes(b"a picture")
-    (tmp_path / "large_file.dat").write_bytes(b"much" * 1_000_000)
-    document = tmp_path / "seed_examples.md"
-    document.write_text(_moved(_SEED.read_text(), tmp_path))
+    (empty_folder / "source.jpg").write_bytes(b"a picture")
+    (empty_folder / "large_file.dat").write_bytes(b"much" * 1_000_000)
+    text = _SEED.read_text().replace("/path/to/storage", str(empty_folder / "storage"))
+    blocks = python_blocks(_SEED, text.replace("/tmp/source.jpg", str(empty_folder / "source.jpg")))
 
-    blocks = python_blocks(document)
-    assert len(blocks) == 7
-    if number == 4:
-        blocks[number].namespace["aiofiles"] = __import__("aiofiles")
-    blocks[number].evaluate()
-    _forget_process()
+    assert len(blocks) == _SEED_BLOCKS
+    aiofiles = {"aiofiles": cast("object", importlib.import_module("aiofiles"))}
+    blocks[number].run(**(aiofiles if number == 4 else {}))  # the fifth does not import it
 
 
-def _moved(text: str, folder: Path) -> str:
-    moved = text.replace("/path/to/storage", str(folder / "storage"))
-    return moved.replace("/tmp/source.jpg", str(folder / "source.jpg"))
+def test_readme_is_short_and_leads_to_every_page() -> None:
+    text = _README.read_text()
+
+    assert len(text.splitlines()) <= 250
+    assert [_name(page) for page in _PAGES if f"({_name(page)})" not in text] == []
 
 
-def test_readme_lists_every_setting_with_its_default() -> None:
-    table = (_ROOT / "README.md").read_text().split("## Settings")[1].split("\n## ")[0]
-    listed = set(
-        re.findall(r"`([A-Z][A-Z_]+)`", "".join(re.findall(r"^\| .*? \|", table, re.MULTILINE)))
+def test_the_two_commands_are_those_that_the_checks_run() -> None:
+    first, second, *_ = shell_blocks(_README)
+    checks = (ROOT / ".ci" / "run").read_text()
+
+    assert first.count("\n") == second.count("\n") == 1
+    assert all(command.startswith("python3 -m venv .venv && ") for command in (first, second))
+    assert (ROOT / first.split()[-1]).is_file()
+    assert "grep -m 1 'python -m pytest' README.md" in checks
+    named = next(line for line in _README.read_text().splitlines() if "python -m pytest" in line)
+    assert named == second.strip()  # the checks run the first line that names pytest
+
+
+def test_store_worker_and_curl_do_what_readme_says_twice(tmp_path: Path) -> None:
+    (shown,) = [block for block in shell_blocks(_README) if "curl" in block]
+    script = shown.replace("8321", str(free_address().port)).replace(".venv/bin/python", "$PYTHON")
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    for _ in range(2):
+        ended = subprocess.run(
+            ["bash", "-c", script],
+            cwd=tmp_path,
+            env={"PATH": "/usr/local/bin:/usr/bin:/bin", "PYTHON": sys.executable}
+            | {"PYTHONPATH": str(ROOT / "src")},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert '"status":"completed"' in ended.stdout, ended.stderr
+        assert ended.stdout.splitlines()[-1] == "(300, 200)", ended.stderr
+
+
+@pytest.mark.parametrize("document", _DOCUMENTS, ids=_name)
+def test_every_link_within_the_project_leads_somewhere(document: Path) -> None:
+    links = _found(r"\]\((?!https?:)([^)\s]+)\)", document.read_text())
+    targets = [link.partition("#") for link in links]
+    assert [link for link, _, _ in targets if not (document.parent / link).exists()] == []
+    pages = [((document.parent / link) if link else document, part) for link, _, part in targets]
+    assert [part for page, part in pages if part and part not in _anchors(page)] == []
+
+
+def _anchors(document: Path) -> set[str]:
+    titles = _found(r"^#+ (.*)$", document.read_text())
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("document", _DOCUMENTS, ids=_name)
+def test_every_test_and_file_that_a_document_names_is_there(document: Path) -> None:
+    text = document.read_text()
+    tests = (path.read_text() for path in (ROOT / "tests").rglob("*.py"))
+    suites = (path.read_text() for path in (ROOT / "src").rglob("testing/**/*.py"))
+    known = set(_found(r"def (test_\w+)", "\n".join([*tests, *suites])))
+    paths = _found(r"\b(?:tests|examples|docs|src)/[\w/.-]*\w", text)
+
+    assert set(_found(r"`(test_[a-z]\w+)`", text)) - known - _SETTINGS_OF_PYTEST == set()
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    assert [module for module in _found(r"-m (tests[.\w]+)", text) if not _is_module(module)] == []
+
+
+def _is_module(name: str) -> bool:
+    path = ROOT / name.replace(".", "/")
+    return path.with_suffix(".py").is_file() or (path / "__main__.py").is_file()
+
+
+_SETTINGS_OF_PYTEST: Final = {"test_storage_base_dir"}
+
+
+def test_the_settings_page_lists_every_setting_with_its_default() -> None:
+    rows = re.findall(
+        r"^\| (`.*?) \| (.*?) \|", (ROOT / "docs" / "settings.md").read_text(), re.MULTILINE
     )
+    listed: dict[str, str] = {}
+    for names, defaults in cast("list[tuple[str, str]]", rows):
+        listed |= dict(zip(_words(names), _each(defaults, len(_words(names))), strict=True))
 
-    assert set(Settings.model_fields) == listed
+    assert listed.keys() == Settings.model_fields.keys()
+    plain = {name: _shown(field) for name, field in Settings.model_fields.items() if _shown(field)}
+    assert {name: listed[name] for name in plain} == plain
+
+
+def _words(cell: str) -> list[str]:
+    return _found(r"`([A-Z][A-Z_]+)`", cell)
+
+
+def _each(cell: str, count: int) -> list[str]:
+    """Split a row's defaults; one that is said once holds for all of its settings."""
+    parts = cell.split(", ")
+    return parts if len(parts) == count else parts * count
+
+
+def _shown(field: FieldInfo) -> str:
+    """Return a default as the page shows it; none that is absent or made of other settings."""
+    default = cast("object", field.default)  # its type is that of its setting
+    if field.is_required() or field.default_factory is not None or default in (None, []):
+        return ""
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+
+
+def test_the_errors_page_lists_every_error() -> None:
+    rows = set(_found(r"^\| `(\w+)`", (ROOT / "docs" / "errors.md").read_text()))
+    known = {
+        name
+        for name, found in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(found, errors.ClServerError)
+    }
+    assert known <= rows
+    assert {name for name in rows if name.endswith("Error")} <= known
+
+
+def test_the_container_page_lists_every_provider() -> None:
+    rows = _found(r"^\| (`.*?) \|", (ROOT / "docs" / "container.md").read_text())
+
+    assert {name for row in rows for name in _found(r"`(\w+)`", row)} == set(Container.providers)
+
+
+@pytest.mark.parametrize("source", sources(), ids=_name)
+def test_a_picture_is_what_its_text_says(source: Path) -> None:
+    assert source.with_suffix(".svg").read_text() == picture(source.read_text())
+
+
+def _found(pattern: str, text: str) -> list[str]:
+    return cast("list[str]", re.findall(pattern, text, re.MULTILINE))

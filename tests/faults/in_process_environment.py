@@ -64,7 +64,7 @@ class World:
         """Make a worker whose leases are renewed only by `worker.leases.renew()`."""
         leases = LeaseKeeper(lease_seconds=LEASE_SECONDS, clock=self.clock)
         # The keeper starts its thread where it has none: here this one calls `renew`.
-        leases._is_keeping = True  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # see above
+        leases.is_keeping = True
         parts = RepositoryParts(
             outbox=OutboxRelay(self._broadcaster, self.clock),
             clock=self.clock,

@@ -144,7 +144,7 @@ def test_a_job_that_its_worker_finished_during_a_renewal_is_not_taken_for_lost(
     clock = InterruptedClock()
     keeper = LeaseKeeper(lease_seconds=LEASE_SECONDS, clock=clock)
     claims = worker._claims  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # what a keeper is given
-    keeper.keep_new(claims, database_of(engine, DatabaseOptions()), claimed_at=NOON)
+    keeper.keep(claims, database_of(engine, DatabaseOptions()))
     clock.then.append(lambda: worker.update_job("job", completed()))
     keeper.renew()
 

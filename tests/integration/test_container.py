@@ -243,7 +243,7 @@ def test_settings_reach_the_repository(tmp_path: Path) -> None:
     )
     assert options.lock_timeout_seconds == 3
     assert parts.worker_id.startswith("w7")
-    assert parts.leases.lease_ends_at(1_000) == 12_000
+    assert parts.leases.lease_ms == 11_000
 
 
 def test_a_wrong_setting_is_told_by_the_part_that_needs_it(

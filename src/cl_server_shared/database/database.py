@@ -183,7 +183,10 @@ class Database:
             except BaseException:
                 connections.discard(connection)
                 raise
-            (connections.give_back if only_reads else connections.release)(connection)
+            if only_reads:
+                connections.give_back(connection)
+            else:
+                connections.release(connection)
         except self._failures as error:
             self._read_any_text_or_raise(statement.name, error)
             return self._run(statement, values, only_reads=only_reads)

@@ -127,9 +127,9 @@ class GroupCommit:
         self._queue.append(waiter)
         if self._queue[0] is not waiter:
             self._await_turn(waiter)
-        if waiter.write is None or waiter.is_decided:
+        if (write := waiter.write) is None or waiter.is_decided:
             return ()
-        return (waiter.write, *(self._taken_over(waiter) if len(self._queue) > 1 else ()))
+        return (write, *self._taken_over(waiter)) if len(self._queue) > 1 else (write,)
 
     def wake_next(self) -> None:
         """Wake whose turn it is, now that somebody has left."""

@@ -22,9 +22,7 @@ def is_locked(error: BaseException | None) -> bool:
     return code & _PRIMARY_CODE == sqlite3.SQLITE_BUSY
 
 
-def retry_while_locked[**P, T](
-    within_seconds: float, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs
-) -> T:
+def retry_while_locked[*Ts, T](within_seconds: float, act: Callable[[*Ts], T], *args: *Ts) -> T:
     """Call *act*, again and again while another process holds SQLite's lock.
 
     Raises:
@@ -33,7 +31,7 @@ def retry_while_locked[**P, T](
     deadline = 0.0
     while True:
         try:
-            return act(*args, **kwargs)
+            return act(*args)
         except sqlite3.OperationalError as error:
             now = time.monotonic()
             deadline = deadline or now + within_seconds

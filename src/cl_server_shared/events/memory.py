@@ -82,6 +82,8 @@ class MemoryBroadcaster(Broadcaster):
     def _deliver(self) -> None:
         while self._undelivered:
             event = self._undelivered.popleft()
+            if not self._subscriptions.running:
+                continue
             filters = self._subscriptions.filters()
             matching = {each for each in filters if is_match(each, self._topic)}
             self._subscriptions.deliver(event, matching)

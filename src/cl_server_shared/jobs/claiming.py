@@ -2,17 +2,18 @@
 
 import logging
 import os
+import time
 from collections.abc import Sequence
 from typing import Final, final
 
 from cl_server_shared.jobs import lifecycle, rows
 from cl_server_shared.jobs.claim_table import Lease
 from cl_server_shared.jobs.job_database import JobDatabase
-from cl_server_shared.jobs.job_state import ChangedTo, Recover
+from cl_server_shared.jobs.job_state import ChangedTo, KnownJob, Recover
 from cl_server_shared.jobs.job_table import JobTable
-from cl_server_shared.jobs.leases import Claims, KnownJob, LeaseKeeper
-from cl_server_shared.jobs.rows import JobRow, Unreadable
-from cl_server_shared.jobs.transitions import Transitions, known_job
+from cl_server_shared.jobs.leases import Claims, LeaseKeeper
+from cl_server_shared.jobs.rows import JobRow, Unreadable, known_job
+from cl_server_shared.jobs.transitions import Transitions
 from cl_server_shared.models import JobRecord
 
 _LOG: Final = logging.getLogger(__name__)
@@ -48,13 +49,19 @@ class Claiming:
 
     def fetch(self, task_types: Sequence[str], limit: int, now_ms: int) -> list[JobRecord]:
         """Claim up to *limit* jobs at a time; none only if none of these types can be claimed."""
+        began_at = time.monotonic()
         if now_ms >= self._next_sweep_at:
             self.sweep(now_ms)
             self._jobs.outbox.start()  # a worker that finds nothing tells what others could not
         while True:
             claimed = self._claim(task_types, limit, now_ms)
-            if claimed or not self.sweep(now_ms):
+            if claimed:
+                self._leases.keep(self._claims, self._jobs.database)
+                if time.monotonic() - began_at > self._leases.lease_ms / 2000:
+                    self._leases.renew()  # it waited for SQLite's lock, its leases begun already
                 return claimed
+            if not self.sweep(now_ms):
+                return []
 
     def recover_expired(self, now_ms: int) -> int:
         """Recover every job whose lease has ended; return how many."""
@@ -73,9 +80,7 @@ class Claiming:
         return self.recover_expired(now_ms) + promoted > 0
 
     def _claim(self, task_types: Sequence[str], limit: int, now_ms: int) -> list[JobRecord]:
-        lease = Lease(
-            now_ms, self._leases.lease_ends_at(now_ms), f"{self._worker_id}:{os.getpid()}"
-        )
+        lease = Lease(now_ms, now_ms + self._leases.lease_ms, f"{self._worker_id}:{os.getpid()}")
         if limit == 1:
             claimed = self._claim_from(self._transitions, task_types, limit, lease)
         else:
@@ -83,8 +88,6 @@ class Claiming:
                 claimed = self._claim_from(batch, task_types, limit, lease)
         for known, _ in claimed:
             self._transitions.claimed(known, now_ms)
-        if claimed:
-            self._leases.keep_new(self._claims, self._jobs.database, claimed_at=now_ms)
         return [record for _, record in claimed]
 
     def _claim_from(

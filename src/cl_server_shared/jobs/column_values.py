@@ -1,10 +1,9 @@
 """The values of columns, in which SQLite stores whatever it is given: reading them is total."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
+from operator import contains, itemgetter
 from typing import Final, cast, get_type_hints
-
-from pydantic_core import from_json
 
 from cl_server_shared.models import JobStatus
 from cl_server_shared.models.job import storable_text
@@ -54,11 +53,52 @@ _READERS: Final[dict[object, Reader]] = {
 }
 """How a column is read, by the type of its field."""
 
+_KINDS: Final[dict[object, Collection[type]]] = {
+    int: (int,),
+    int | None: (int, type(None)),
+    str | None: (str, type(None)),
+    JobStatus: (str,),
+}
+"""The types of values that need no reading, by the type of the field."""
+
 
 def readers(fields: type, names: Iterable[str], **own: Reader) -> dict[str, Reader]:
     """Return how each of these columns is read: by the type of its field, or in its *own* way."""
     types = get_type_hints(fields)
     return {name: own.get(name) or _READERS[types[name]] for name in names}
+
+
+def trusted_check(fields: type) -> Callable[[tuple[object, ...]], bool]:
+    """Return what tells whether all values are beyond doubt what their readers make of them.
+
+    That takes a third of the time of reading them one by one.
+
+    Args:
+        fields: a named tuple's class, its first field a status.
+    """
+    hints: list[object] = [*get_type_hints(fields).values()]
+    kinds = [_KINDS[hint] for hint in hints]
+    # What an itemgetter returns has no type of its own; `kinds` makes sure of it.
+    counts = cast("_Picked[int]", itemgetter(*_places(hints, int)))
+    texts = cast("_Picked[str | None]", itemgetter(*_places(hints, str | None)))
+
+    def is_trusted(values: tuple[object, ...]) -> bool:
+        return (
+            values[0] in STATUSES
+            and all(map(contains, kinds, map(type, values)))
+            and min(counts(values)) >= 0
+            and "null" not in texts(values)
+            and all(map(str.isprintable, filter(None, texts(values))))
+        )
+
+    return is_trusted
+
+
+type _Picked[T] = Callable[[tuple[object, ...]], tuple[T, ...]]
+
+
+def _places(hints: Sequence[object], wanted: object) -> list[int]:
+    return [at for at, hint in enumerate(hints) if hint == wanted]
 
 
 def required_text(field: str, value: object) -> str:
@@ -70,17 +110,6 @@ def required_text(field: str, value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{field} is {type(value).__name__}, not text")
     return value
-
-
-def trusted_object(text: object) -> JsonObject | None:
-    """Read an object from JSON in ASCII, as this library writes it; None if it is anything else."""
-    if not isinstance(text, str) or not text.isascii() or "\\u0000" in text:
-        return None
-    try:
-        found = cast("object", from_json(text, allow_inf_nan=False))  # from_json returns Any
-    except ValueError:
-        return None
-    return cast("JsonObject", found) if isinstance(found, dict) else None
 
 
 def json_object(field: str, value: object) -> JsonObject | None:

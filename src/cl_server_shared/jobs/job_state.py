@@ -44,6 +44,24 @@ class JobState(NamedTuple):
         return JobState(*self[:-1], event_seq)
 
 
+class KnownJob(NamedTuple):
+    """A job as this repository last read or wrote it.
+
+    *row_id* is its primary key, which another job may get when it was removed; together with
+    *created_at* (ms) it is this job's alone.
+    """
+
+    row_id: int
+    job_id: str
+    task_type: str
+    created_at: int
+    state: JobState
+
+    def in_state(self, state: JobState) -> "KnownJob":
+        """Return the same job in another state."""
+        return KnownJob(self.row_id, self.job_id, self.task_type, self.created_at, state)
+
+
 class Change(NamedTuple):
     """What an update asks for; None means "leave as it is". `output` is JSON text.
 
@@ -80,11 +98,7 @@ class Update(NamedTuple):
 
     change: Change
     report: Report
-
-    @property
-    def now_ms(self) -> int:
-        """The time of the report."""
-        return self.report.now_ms
+    now_ms: int
 
 
 class Cancel(NamedTuple):
@@ -125,8 +139,3 @@ class ChangedTo(Applied):
 
 
 type Decision = ChangedTo | Unchanged | Refused
-
-
-def is_final(state: JobState) -> bool:
-    """Tell whether nothing but a retry by hand leaves this state."""
-    return state.status in FINAL

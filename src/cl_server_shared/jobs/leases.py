@@ -4,11 +4,11 @@ import json
 import logging
 import threading
 import time
-from typing import Final, NamedTuple, final
+from typing import Final, final
 from weakref import WeakKeyDictionary
 
 from cl_server_shared.database import Database
-from cl_server_shared.jobs.job_state import JobState, is_final
+from cl_server_shared.jobs.job_state import FINAL, KnownJob
 from cl_server_shared.jobs.sql.claims import RENEW
 from cl_server_shared.process.background import BackgroundThread
 from cl_server_shared.process.clock import Clock
@@ -17,24 +17,6 @@ from cl_server_shared.process.fork import no_fork, renew_after_fork
 _LOG: Final = logging.getLogger(__name__)
 _LOST_CLAIMS_KEPT: Final = 10_000
 _RENEWALS_PER_LEASE: Final = 3
-
-
-class KnownJob(NamedTuple):
-    """A job as this repository last read or wrote it.
-
-    *row_id* is its primary key, which another job may get when it was removed; together with
-    *created_at* (ms) it is this job's alone.
-    """
-
-    row_id: int
-    job_id: str
-    task_type: str
-    created_at: int
-    state: JobState
-
-    def in_state(self, state: JobState) -> "KnownJob":
-        """Return the same job in another state."""
-        return KnownJob(self.row_id, self.job_id, self.task_type, self.created_at, state)
 
 
 @final
@@ -54,11 +36,14 @@ class Claims:
         self._lock = threading.Lock()
         self._live: dict[str, KnownJob] = {}
         self._lost: dict[str, int] = {}
+        self.has_any: bool = False
+        """Whether anything was ever claimed."""
         self.late_reports: int = 0
 
     def hold(self, known: KnownJob) -> None:
         """Remember a new claim, or how its job is now."""
         with self._lock:
+            self.has_any = True
             self._live[known.job_id] = known
             self._lost.pop(known.job_id, None)
 
@@ -73,13 +58,14 @@ class Claims:
 
     def follow(self, known: KnownJob) -> None:
         """Take note of how a job is after a change, if it was claimed here."""
-        held = self.number(known.job_id)
-        if held is None:
+        job_id = known.job_id
+        if job_id not in self._live and job_id not in self._lost:
             return
-        if known.state.claim_number != held:
-            self.lose(known.job_id, held)
-        elif is_final(known.state):
-            self.end(known.job_id)
+        held = self.number(job_id)
+        if held is not None and known.state.claim_number != held:
+            self.lose(job_id, held)
+        elif known.state.status in FINAL:
+            self.end(job_id)
         else:
             self.hold(known)
 
@@ -130,6 +116,8 @@ class LeaseKeeper:
 
     def __init__(self, *, lease_seconds: float, clock: Clock) -> None:
         self._lease_seconds: Final = lease_seconds
+        self.lease_ms: Final = int(lease_seconds * 1000)
+        """How long a claim stays valid, in milliseconds."""
         self._clock: Final = clock
         self._thread: Final = BackgroundThread("lease-keeper", self._renew_in_time)
         self.after_fork()
@@ -139,46 +127,25 @@ class LeaseKeeper:
         """Begin without claims: a parent keeps its own alive."""
         self._lock = threading.Lock()
         self._watched: WeakKeyDictionary[Claims, Database] = WeakKeyDictionary()
-        self._is_keeping = False
+        self.is_keeping = False
+        """Whether there is a thread for the claims that it was given."""
         self._renew_at = 0.0
 
     def close(self) -> None:
         """Let every claim go: its lease ends, and others may take the job; harmless to repeat."""
         with self._lock:
             self._watched.clear()
-            self._is_keeping = False
+            self.is_keeping = False
         self._thread.stop()
-
-    def lease_ends_at(self, begins_at: int) -> int:
-        """Return when a lease that begins at a time ends, both in ms since the epoch."""
-        return begins_at + int(self._lease_seconds * 1000)
 
     def keep(self, claims: Claims, database: Database) -> None:
         """Keep *claims*, of jobs in *database*, alive from now on, for as long as there are any."""
         with self._lock:
             if claims not in self._watched:
                 self._watched[claims] = database
-            if not self._is_keeping:
+            if not self.is_keeping:
                 self._renew_at = time.monotonic() + self._lease_seconds / _RENEWALS_PER_LEASE
-                self._is_keeping = self._thread.wake()
-
-    def keep_new(self, claims: Claims, database: Database, *, claimed_at: int) -> None:
-        """Keep *claims* as `keep` does; renew them at once where the newest lease is half over.
-
-        Args:
-            claims: the claims of one repository.
-            database: where their jobs are.
-            claimed_at: when the newest lease began (ms). A claim waits for SQLite's lock with its
-                lease already given.
-        """
-        self.keep(claims, database)
-        if self._clock.now_ms() - claimed_at > self._lease_seconds * 500:
-            self.renew()
-
-    @property
-    def is_keeping(self) -> bool:
-        """Whether there is a thread for the claims that it was given."""
-        return self._is_keeping
+                self.is_keeping = self._thread.wake()
 
     def renew(self) -> None:
         """Renew every live claim once; where a database fails, its claims stay as they are."""
@@ -194,7 +161,7 @@ class LeaseKeeper:
         live = claims.live()
         if not live:
             return
-        ends_at = self.lease_ends_at(self._clock.now_ms())
+        ends_at = self._clock.now_ms() + self.lease_ms
         values = {"claims": json.dumps(live), "lease_expires_at": ends_at}
         with no_fork():
             renewed = {job_id for (job_id,) in database.execute(RENEW, values)}
@@ -210,5 +177,5 @@ class LeaseKeeper:
             self._renew_at = now + self._lease_seconds / _RENEWALS_PER_LEASE
         with self._lock:
             # Claims are held before `keep` asks, under the same lock: none is overlooked.
-            self._is_keeping = any(claims.live() for claims in self._watched)
-        return self._renew_at - now if self._is_keeping else None
+            self.is_keeping = any(claims.live() for claims in self._watched)
+        return self._renew_at - now if self.is_keeping else None

@@ -14,6 +14,7 @@ from typing import Final
 
 from cl_server_shared.jobs.attempt_log import with_one_more
 from cl_server_shared.jobs.job_state import (
+    FINAL,
     Cancel,
     Change,
     ChangedTo,
@@ -25,7 +26,6 @@ from cl_server_shared.jobs.job_state import (
     Request,
     RetryByHand,
     Update,
-    is_final,
 )
 from cl_server_shared.models import Attempt, JobStatus
 from cl_server_shared.models.outcome import Refusal, Refused, Unchanged
@@ -36,7 +36,7 @@ NO_MESSAGE: Final = "failed without a message"
 def decide(state: JobState, request: Request) -> Decision:
     """Decide what becomes of a job in *state* of which something is asked."""
     match request:
-        case Update(change, report):
+        case Update(change, report, _):
             return update(state, change, report)
         case Cancel(reason, now_ms):
             return cancel(state, reason=reason, now_ms=now_ms)
@@ -52,7 +52,7 @@ def update(state: JobState, change: Change, report: Report) -> Decision:
     """Decide what becomes of a job of which somebody reports *change*."""
     if report.held_claim not in {None, state.claim_number}:
         return _refused_as_lost(state, report.held_claim)
-    if is_final(state):
+    if state.status in FINAL:
         return _repeat(state, change)
     match change.status:
         case JobStatus.completed:
@@ -79,7 +79,7 @@ def release(state: JobState, *, held_claim: int | None, now_ms: int) -> Decision
 
 def cancel(state: JobState, *, reason: str, now_ms: int) -> Decision:
     """Decide that a job shall end: a waiting one at once, a claimed one when it next reports."""
-    if is_final(state):
+    if state.status in FINAL:
         return _refused_as_final(state)
     if state.lease_expires_at is None:
         cancelled = state._replace(cancel_reason=reason)
@@ -91,7 +91,7 @@ def retry_by_hand(state: JobState) -> Decision:
     """Decide that a job that ended, or waits for its next try, runs now, with all its tries."""
     if state.status is JobStatus.processing:
         return Refused(Refusal.running, "the job is processing: cancel or release it first")
-    waiting = _back_to_queue(state) if is_final(state) else state._replace(available_at=None)
+    waiting = _back_to_queue(state) if state.status in FINAL else state._replace(available_at=None)
     again = waiting._replace(completed_at=None, retry_count=0, cancel_reason=None)
     return Unchanged() if again == state else ChangedTo(again)
 

@@ -46,18 +46,20 @@ class ProgressThrottle:
         self._clock: Final = clock
         self._write: Final = write
         self._thread: Final = BackgroundThread("late-progress", self._write_due)
+        self.jobs: Final[dict[str, _Job]] = {}
+        """The jobs of which something was reported lately, by id; for its owner to look into."""
         self.after_fork()
         renew_after_fork(self)
 
     def after_fork(self) -> None:
         """Begin without reports: those of a parent are the parent's."""
         self._lock = threading.Lock()
-        self._jobs: dict[str, _Job] = {}
+        self.jobs.clear()
 
     def admits(self, job_id: str, progress: int, now_ms: int) -> bool:
         """Tell whether to write *progress* now; otherwise it is kept and written later."""
         with self._lock:
-            job = self._jobs.setdefault(job_id, _Job(deque(maxlen=self._max_per_second)))
+            job = self.jobs.setdefault(job_id, _Job(deque(maxlen=self._max_per_second)))
             room_in_ms = self._room_in_ms(job, now_ms)
             if room_in_ms <= 0 and job.waiting is None:
                 job.written_at.append(now_ms)
@@ -68,10 +70,10 @@ class ProgressThrottle:
 
     def take(self, job_id: str) -> int:
         """Return the progress that was held back, 0 if none was, and forget the job."""
-        if job_id not in self._jobs:
+        if job_id not in self.jobs:
             return 0  # as nearly always
         with self._lock:
-            job = self._jobs.pop(job_id, None)
+            job = self.jobs.pop(job_id, None)
         return 0 if job is None else job.waiting or 0
 
     def _room_in_ms(self, job: _Job, now_ms: int) -> int:
@@ -92,14 +94,14 @@ class ProgressThrottle:
         for job_id, progress in self._due(now):
             self._write_or_keep(job_id, progress)
         with self._lock:
-            waiting = [job.due_at for job in self._jobs.values() if job.waiting is not None]
+            waiting = [job.due_at for job in self.jobs.values() if job.waiting is not None]
         return max(0.0, min(waiting) - time.monotonic()) if waiting else None
 
     def _due(self, now: float) -> list[tuple[str, int]]:
         with self._lock:
             due = [
                 (job_id, job, job.waiting)
-                for job_id, job in self._jobs.items()
+                for job_id, job in self.jobs.items()
                 if job.waiting is not None and job.due_at <= now
             ]
             for _, job, _ in due:
@@ -116,7 +118,7 @@ class ProgressThrottle:
         except Exception:  # noqa: BLE001  # whatever failed, the last report must not be lost
             _LOG.exception("job %s: progress %d was not stored; trying again", job_id, progress)
             with self._lock:
-                job = self._jobs.get(job_id)
+                job = self.jobs.get(job_id)
                 if job is not None and job.waiting is None:
                     _keep(job, progress, _SECOND_MS)
 

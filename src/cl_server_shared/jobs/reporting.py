@@ -1,7 +1,7 @@
 """Reporting: what workers and others tell of a job, and what became of it."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Final, final
 from weakref import ref
 
@@ -13,7 +13,15 @@ from cl_server_shared.jobs.policy import JobPolicy
 from cl_server_shared.jobs.progress_throttle import ProgressThrottle
 from cl_server_shared.jobs.transitions import Transitions
 from cl_server_shared.models import JobStatus
-from cl_server_shared.models.outcome import Deferred, NotFound, Outcome, Refusal, Refused
+from cl_server_shared.models.outcome import (
+    Applied,
+    Deferred,
+    NotFound,
+    Outcome,
+    Refusal,
+    Refused,
+    Unchanged,
+)
 from cl_server_shared.process.clock import Clock
 
 _LOG: Final = logging.getLogger(__name__)
@@ -54,6 +62,8 @@ class Reporting:
         self._throttle: Final = ProgressThrottle(
             policy.progress_max_per_second, clock, _writer_of_late_progress(self)
         )
+        self.throttled: Final[Container[str]] = self._throttle.jobs
+        """The ids of the jobs whose progress was reported lately."""
 
     def report(self, job_id: str, change: Change, now_ms: int) -> Outcome:
         """Change a job; progress that comes too fast is kept, and written within a second."""
@@ -98,15 +108,18 @@ class Reporting:
 
     def _apply(self, job_id: str, change: Change, now_ms: int) -> Outcome:
         update = self._update(job_id, change, now_ms)
-        return self._noted(job_id, self._transitions.apply(job_id, update), update.report)
+        outcome = self._transitions.apply(job_id, update)
+        if isinstance(outcome, Applied | Unchanged):
+            return outcome
+        return self._noted(job_id, outcome, update.report)
 
     def _update(self, job_id: str, change: Change, now_ms: int) -> Update:
         report = Report(self._claims.number(job_id), now_ms, self._policy.retry, self._jitter())
-        if not goes_on(change.status):
+        if job_id in self.throttled and not goes_on(change.status):
             kept = self._throttle.take(job_id)
             if kept:
                 change = change._replace(progress=max(change.progress or 0, kept))
-        return Update(change, report)
+        return Update(change, report, now_ms)
 
     def _noted(self, job_id: str, outcome: Outcome, report: Report) -> Outcome:
         if isinstance(outcome, NotFound) and report.held_claim is not None:

@@ -28,7 +28,7 @@ from cl_server_shared.models import (
     JobStatus,
     NewJob,
 )
-from cl_server_shared.models.outcome import Applied, Deferred, Outcome, Unchanged
+from cl_server_shared.models.outcome import Applied, Deferred, Outcome, Refused, Unchanged
 from cl_server_shared.process.clock import Clock
 from cl_server_shared.protocols.jobs import JobManagement, JobRecordLike, JobRecordUpdateLike
 
@@ -145,16 +145,16 @@ class SqlJobRepository(SqlJobReader, JobManagement):
     @override
     def update_job(self, job_id: str, updates: JobRecordUpdateLike) -> bool:
         outcome = self.apply_update(job_id, updates)
-        if goes_on(updates.status):
+        if isinstance(outcome, Refused) and goes_on(updates.status):
             raise_if_over(job_id, outcome)
         return isinstance(outcome, Applied | Unchanged | Deferred)
 
     @override
     def apply_update(self, job_id: str, updates: JobRecordUpdateLike) -> Outcome:
         change = validation.checked_change(updates, self._policy)
-        return self._reporting.report(
-            arguments.checked_job_id(job_id), change, self._clock.now_ms()
-        )
+        if type(job_id) is not str:
+            job_id = arguments.checked_job_id(job_id)
+        return self._reporting.report(job_id, change, self._clock.now_ms())
 
     @override
     def fail_job(
@@ -177,18 +177,12 @@ class SqlJobRepository(SqlJobReader, JobManagement):
 
     @override
     def fetch_next_job(self, task_types: Sequence[str]) -> JobRecord | None:
-        jobs = self.fetch_next_jobs(task_types, 1)
+        jobs = self._fetch(task_types, 1)
         return jobs[0] if jobs else None
 
     @override
     def fetch_next_jobs(self, task_types: Sequence[str], limit: int) -> list[JobRecord]:
-        wanted = arguments.checked_task_types(task_types)
-        if not wanted:
-            return []
-        jobs = self._claiming.fetch(wanted, arguments.checked_limit(limit), self._clock.now_ms())
-        for job in jobs:
-            self._reporting.forget_progress(job.job_id)  # of an earlier claim of ours
-        return jobs
+        return self._fetch(task_types, arguments.checked_limit(limit))
 
     @override
     def finish_jobs(self, updates: Mapping[str, JobRecordUpdateLike]) -> dict[str, bool]:
@@ -258,6 +252,16 @@ class SqlJobRepository(SqlJobReader, JobManagement):
     ) -> list[str]:
         ids = self._jobs.table.finished(before_ms, arguments.checked_limit(limit))
         return [job_id for job_id in ids if self._purge(job_id, before_ms, remove_files)]
+
+    def _fetch(self, task_types: Sequence[str], limit: int) -> list[JobRecord]:
+        wanted = arguments.checked_task_types(task_types)
+        if not wanted:
+            return []
+        jobs = self._claiming.fetch(wanted, limit, self._clock.now_ms())
+        for job in jobs:
+            if job.job_id in self._reporting.throttled:  # by an earlier claim of ours
+                self._reporting.forget_progress(job.job_id)
+        return jobs
 
     def _purge(self, job_id: str, before_ms: int, remove_files: Callable[[str], object]) -> bool:
         with self._jobs.batch("purge_finished") as table:

@@ -14,13 +14,13 @@ from cl_server_shared.jobs.column_values import (
     readers,
     required_text,
     status_of,
-    trusted_object,
+    trusted_check,
 )
-from cl_server_shared.jobs.job_state import JobState
+from cl_server_shared.jobs.job_state import JobState, KnownJob
 from cl_server_shared.models import JobDetails, JobEvent, JobRecord, JobStatus
 from cl_server_shared.models.event import trusted_event
 from cl_server_shared.models.json_object import JsonObject
-from cl_server_shared.models.trusted import PROGRESS_MAX, is_trusted
+from cl_server_shared.models.trusted import PROGRESS_MAX, is_trusted, trusted_object
 from cl_server_shared.models.validation import reasons
 
 _new_tuple: Final = tuple.__new__  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # its stub names no items
@@ -50,6 +50,7 @@ ROW_COLUMNS: Final = (*JobRow._fields[:_HEAD], *JobState._fields)
 
 _RECORD_FIELDS: Final = (*JobRecord.model_fields,)
 _STATE_READERS: Final = (*readers(JobState, JobState._fields, output=output_text).values(),)
+_is_trusted_state: Final = trusted_check(JobState)
 _DETAIL_READERS: Final = readers(
     JobDetails, [n for n in JobDetails.model_fields if n not in _RECORD_FIELDS], priority=integer
 )
@@ -200,13 +201,16 @@ def state_of(row: JobRow) -> JobState:
 
     An unknown status is final like `error`; a number that is none, or is negative, counts as 0.
     """
-    read = [reader(value) for reader, value in zip(_STATE_READERS, row.state, strict=True)]
+    state = row.state
+    if _is_trusted_state(state):
+        return _new_tuple(JobState, (STATUSES[state.status], *state[1:]))
+    read = [reader(value) for reader, value in zip(_STATE_READERS, state, strict=True)]
     return _new_tuple(JobState, read)
 
 
-def added_at(row: JobRow) -> int:
-    """Return when a job was added, in milliseconds since the epoch."""
-    return count(row.created_at)
+def known_job(row: JobRow) -> KnownJob:
+    """Read a row as the job that it shows; total, as `state_of` is."""
+    return KnownJob(row.id, row.job_id, row.task_type, count(row.created_at), state_of(row))
 
 
 def _columns(row: JobRow) -> dict[str, object]:

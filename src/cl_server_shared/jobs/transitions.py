@@ -5,15 +5,14 @@ from contextlib import contextmanager
 from typing import Final, final
 
 from cl_server_shared.errors import DatabaseError
-from cl_server_shared.jobs import rows
 from cl_server_shared.jobs.job_database import JobDatabase
-from cl_server_shared.jobs.job_state import ChangedTo, Decision, JobState, Request
+from cl_server_shared.jobs.job_state import ChangedTo, Decision, JobState, KnownJob, Request
 from cl_server_shared.jobs.job_table import JobTable
-from cl_server_shared.jobs.leases import Claims, KnownJob
+from cl_server_shared.jobs.leases import Claims
 from cl_server_shared.jobs.lifecycle import decide
-from cl_server_shared.jobs.rows import JobRow
+from cl_server_shared.jobs.rows import JobRow, known_job
 from cl_server_shared.models import JobEvent
-from cl_server_shared.models.event import trusted_event
+from cl_server_shared.models.event import SCHEMA_VERSION, event_of
 from cl_server_shared.models.outcome import NotFound
 
 _MOST_READS: Final = 1000
@@ -51,7 +50,7 @@ class Transitions:
             batch = Transitions(self._jobs, self._claims, table)
             yield batch
         for known, now_ms in batch._uncommitted:
-            self._committed(known, now_ms)
+            self._changed(known, now_ms)
 
     def apply(self, job_id: str, request: Request) -> Decision | NotFound:
         """Decide on a job and store what was decided.
@@ -116,7 +115,8 @@ class Transitions:
             now_ms: the time of the change.
             expired_at: for a takeover, the time (ms) at which its lease must have ended.
         """
-        stored = self.table.save_state(known.row_id, known.state, state, now_ms, expired_at)
+        table = self._batch or self._jobs.table
+        stored = table.save_state(known.row_id, known.state, state, now_ms, expired_at)
         if stored is None:
             return False
         self._changed(known.in_state(stored), now_ms)
@@ -124,7 +124,8 @@ class Transitions:
 
     def added(self, event: JobEvent) -> None:
         """Announce a new job; what was claimed under its id before was another one."""
-        self._claims.end(event.job_id)
+        if self._claims.has_any:
+            self._claims.end(event.job_id)
         self._jobs.outbox.announce(event)
 
     def claimed(self, known: KnownJob, now_ms: int) -> None:
@@ -158,28 +159,23 @@ class Transitions:
         return {known.job_id: decision for known, decision in applied}
 
     def _changed(self, known: KnownJob, now_ms: int) -> None:
-        if self._batch is None:
-            self._committed(known, now_ms)
-        else:
+        if self._batch is not None:
             self._uncommitted.append((known, now_ms))
-
-    def _committed(self, known: KnownJob, now_ms: int) -> None:
+            return
         self._claims.follow(known)
         self._jobs.outbox.announce(_event(known, now_ms))
 
 
 def _event(known: KnownJob, now_ms: int) -> JobEvent:
-    return trusted_event(
-        job_id=known.job_id,
-        event_type=known.state.status,
-        timestamp=now_ms,
-        progress=known.state.progress,
-        task_type=known.task_type,
-        seq=known.state.event_seq,
-        created_at=known.created_at,
+    return event_of(
+        {
+            "job_id": known.job_id,
+            "event_type": known.state.status,
+            "timestamp": now_ms,
+            "progress": known.state.progress,
+            "task_type": known.task_type,
+            "seq": known.state.event_seq,
+            "created_at": known.created_at,
+            "schema_version": SCHEMA_VERSION,
+        }
     )
-
-
-def known_job(row: JobRow) -> KnownJob:
-    """Read a row as the job that it shows."""
-    return KnownJob(row.id, row.job_id, row.task_type, rows.added_at(row), rows.state_of(row))

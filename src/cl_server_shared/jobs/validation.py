@@ -42,7 +42,8 @@ def checked_change(updates: JobRecordUpdateLike, policy: JobPolicy) -> Change:
     except AttributeError:  # it was made past its own checks, and lacks fields
         trusted = None
     change = trusted or _validated_change(updates)
-    checked_length("output", change.output or "", policy.json_max_bytes)
+    if change.output is not None:
+        checked_length("output", change.output, policy.json_max_bytes)
     return change
 
 

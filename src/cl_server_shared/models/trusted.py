@@ -88,3 +88,14 @@ def encode(value: Mapping[str, object]) -> str:
     if "\\u0000" in text and _ESCAPED_NUL.search(text):
         raise ValueError("text with a NUL character cannot be stored: remove it")
     return text
+
+
+def trusted_object(text: object) -> dict[str, JsonValue] | None:
+    """Read an object from JSON in ASCII, as this library writes it; None if it is anything else."""
+    if not isinstance(text, str) or not text.isascii() or "\\u0000" in text:
+        return None
+    try:
+        found = cast("object", from_json(text, allow_inf_nan=False))  # from_json returns Any
+    except ValueError:
+        return None
+    return cast("dict[str, JsonValue]", found) if isinstance(found, dict) else None

@@ -67,26 +67,26 @@ class Subscriptions[T]:
     """
 
     def __init__(self, on_change: Callable[[], object]) -> None:
-        self._running: Final[dict[CallbackSubscription[T], None]] = {}
+        self.running: Final[dict[CallbackSubscription[T], None]] = {}
         self._on_change: Final = on_change
 
     def add(self, topic_filter: str, callback: Callable[[T], object]) -> CallbackSubscription[T]:
         """Start a subscription; closing it takes it out again."""
         subscription = CallbackSubscription(topic_filter, callback, self._forget)
-        self._running[subscription] = None
+        self.running[subscription] = None
         self._on_change()
         return subscription
 
     def filters(self) -> frozenset[str]:
         """Return the filters of all subscriptions."""
-        return frozenset(subscription.topic_filter for subscription in tuple(self._running))
+        return frozenset(subscription.topic_filter for subscription in tuple(self.running))
 
     def deliver(self, message: T, filters: Collection[str]) -> None:
         """Call each callback whose filter is one of *filters*, in the order they subscribed."""
-        for subscription in tuple(self._running):
+        for subscription in tuple(self.running):
             if subscription.topic_filter in filters:
                 subscription.deliver(message)
 
     def _forget(self, subscription: CallbackSubscription[T]) -> None:
-        self._running.pop(subscription, None)
+        self.running.pop(subscription, None)
         self._on_change()

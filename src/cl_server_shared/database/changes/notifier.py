@@ -72,6 +72,7 @@ class Notifier:
 
     def after_fork(self) -> None:
         """Begin without changes: those of a parent are the parent's."""
+        self._thread.after_fork()  # the order among all parts is any, and `close` may come first
         self._is_due = False
         self._changes = 0  # roughly: threads count without a lock
         self._pause_seconds = _INTERVAL_SECONDS

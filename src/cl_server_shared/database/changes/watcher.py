@@ -102,7 +102,7 @@ class ChangeWatcher:
         self._inherited: Final[list[object]] = []
         self._sources: dict[threading.Thread, ChangeSource] = {}
         self._thread: Final = BackgroundThread(
-            "db-watch", self._step, linger_seconds=_LINGER_SECONDS, at_end=self._stop_listening
+            "db-watch", self._step, linger_seconds=_LINGER_SECONDS, at_end=self._end
         )
         self._listening: Final = _outage("changes are seen up to a second late")
         self._polling: Final = _outage("nobody is woken")
@@ -110,6 +110,7 @@ class ChangeWatcher:
 
     def after_fork(self) -> None:
         """Begin without subscriptions; keep a parent's connections unused and open."""
+        self._thread.after_fork()  # the order among all parts is any, and `close` may come first
         self._inherited.append(self._sources)
         self._sources = {}  # of each thread its own: one that ends may meet the next
         self._lock = threading.RLock()
@@ -176,6 +177,10 @@ class ChangeWatcher:
             return False
         self._listening.end()
         return changed
+
+    def _end(self) -> None:
+        self._stop_listening()
+        self._failure = None  # it failed because the database was closed
 
     def _stop_listening(self) -> None:
         source = self._sources.pop(threading.current_thread(), None)

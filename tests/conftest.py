@@ -1,18 +1,13 @@
-"""Fixtures that need a server; which one was used is told at the end of the run."""
+"""Which tests run, where their files lie, and the servers' fixtures; the end of a run tells."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Final, Protocol
 from uuid import uuid4
 
-import hypothesis
 import pytest
 
-from tests.support import servers
-
-# Examples share two cores with servers: their time says nothing.
-hypothesis.settings.register_profile("suite", deadline=None)
-hypothesis.settings.load_profile("suite")
+from tests.support import examples, selection, servers, storage_base
 
 
 class _BackendRequest(Protocol):
@@ -25,8 +20,22 @@ class _BackendRequest(Protocol):
 _USED: Final = pytest.StashKey[dict[str, str]]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    storage_base.add_option(parser)
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest asks where temporary files go
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_USED] = {}
+    storage_base.use_folder(config)
+    examples.use_profile(is_fast=selection.takes_fast_alone(config))
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest looks at the markers
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    selection.mark(items)
+    if selection.takes_fast_alone(config):
+        selection.choose_fast(config, items)
 
 
 def pytest_terminal_summary(
@@ -34,6 +43,8 @@ def pytest_terminal_summary(
 ) -> None:
     for kind, used in config.stash[_USED].items():
         terminalreporter.write_line(f"{kind}: {used}")
+    if (left_out := selection.told(config)) is not None:
+        terminalreporter.write_line(left_out)
 
 
 @pytest.fixture(scope="session")

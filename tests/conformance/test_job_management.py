@@ -1,6 +1,5 @@
-"""What stores, workers and operators need beside the five verbs, on every database."""
+"""What a batch, a retry, a session of the caller and a purge write, and whom they tell."""
 
-from collections.abc import Callable
 from typing import Final
 
 import pytest
@@ -10,7 +9,7 @@ from sqlalchemy.orm import Session
 from cl_server_shared.errors import InvalidJobError
 from cl_server_shared.events.memory import MemoryBroadcaster
 from cl_server_shared.jobs.repository import SqlJobRepository
-from cl_server_shared.models import JobStatus, QueueEntry
+from cl_server_shared.models import QueueEntry
 from tests.support.repositories import (
     SettableClock,
     at,
@@ -45,22 +44,6 @@ def ids(jobs: SqlJobRepository) -> list[str]:
     return [found.job_id for found in jobs.find_jobs().jobs]
 
 
-def keep(_job_id: str) -> None:
-    """Keep the files."""
-
-
-def refused(call: Callable[[], object], match: str) -> None:
-    with pytest.raises(InvalidJobError, match=match):
-        call()
-
-
-def test_a_batch_tells_of_each_job_whether_it_was_new(jobs: SqlJobRepository) -> None:
-    jobs.add_job(job("a"))
-
-    assert jobs.add_jobs([]) == []
-    assert jobs.add_jobs([job("a"), job("b"), job("b")], "ada") == [False, True, False]
-
-
 def test_one_bad_record_of_a_batch_is_told_by_position_and_nothing_is_stored(
     jobs: SqlJobRepository, broadcaster: MemoryBroadcaster
 ) -> None:
@@ -71,69 +54,6 @@ def test_one_bad_record_of_a_batch_is_told_by_position_and_nothing_is_stored(
 
     assert jobs.count_jobs() == {}
     assert broadcaster.published == ()
-
-
-def test_one_bad_update_of_a_batch_is_told_by_position_and_nothing_is_stored(
-    jobs: SqlJobRepository,
-) -> None:
-    jobs.add_jobs([job("a"), job("b")])
-    bad = at(50).model_copy(update={"progress": 101})
-
-    with pytest.raises(InvalidJobError, match="position 1"):
-        jobs.finish_jobs({"a": completed(), "b": bad})
-    assert jobs.count_jobs() == {"queued": {"resize": 2}}
-
-
-def test_a_batch_of_claims_follows_the_line_and_ends_at_its_limit(jobs: SqlJobRepository) -> None:
-    for job_id, priority in (("low", -1), ("first", 0), ("second", 0), ("high", 5)):
-        jobs.add_job(job(job_id), priority=priority)
-
-    assert [found.job_id for found in jobs.fetch_next_jobs(RESIZE, 3)] == [
-        "high",
-        "first",
-        "second",
-    ]
-    assert [found.job_id for found in jobs.fetch_next_jobs(RESIZE, 3)] == ["low"]
-    assert jobs.fetch_next_jobs(RESIZE, 3) == []
-
-
-def test_a_batch_of_updates_tells_of_each_what_update_job_would(jobs: SqlJobRepository) -> None:
-    jobs.add_jobs([job("a"), job("b"), job("c")])
-    jobs.fetch_next_jobs(RESIZE, 2)
-    jobs.cancel_job("c", "no need")
-
-    updates = {"a": completed(), "b": at(50), "c": at(50), "unknown": completed()}
-    assert jobs.finish_jobs(updates) == {"a": True, "b": True, "c": False, "unknown": False}
-
-
-def test_a_batch_stores_every_text_as_it_is(jobs: SqlJobRepository) -> None:
-    odd = ["", '"', "\\", '\\"', "{a,b}", "NULL", "null", " ", "\n\t", "it's", "é漢😀", "%s %(a)s"]
-    given = [
-        job(f"{n} {text.strip() or 'blank'}", params={text: text}, error_message=text or None)
-        for n, text in enumerate(odd)
-    ]
-    assert jobs.add_jobs(given, "ada") == [True] * len(odd)
-    assert [jobs.get_job(each.job_id) for each in given] == given
-
-    claimed = jobs.fetch_next_jobs(RESIZE, len(odd))
-    assert [each.job_id for each in claimed] == [each.job_id for each in given]  # in their order
-    outputs: dict[str, dict[str, object]] = {
-        each.job_id: {text: [text]} for each, text in zip(given, odd, strict=True)
-    }
-    assert all(jobs.finish_jobs({key: completed(each) for key, each in outputs.items()}).values())
-    assert {each.job_id: each.output for each in jobs.find_jobs().jobs} == outputs
-
-
-def test_a_batch_keeps_what_each_of_its_jobs_is(jobs: SqlJobRepository) -> None:
-    given = [
-        job("waiting"),
-        job("half", "other", status="processing", progress=50),
-        job("done", status="completed", progress=100, output={"a": 1}),
-        job("failed", status="error", error_message="boom"),
-    ]
-    assert jobs.add_jobs(given) == [True] * 4
-
-    assert [jobs.get_job(each.job_id) for each in given] == given
 
 
 def test_a_batch_of_updates_stores_different_ends(
@@ -173,43 +93,11 @@ def test_a_lost_claim_in_a_batch_leaves_the_others_alone(
     assert row_of(engine, "b")["status"] == "queued"
 
 
-@pytest.mark.parametrize("limit", [0, -1, True, 2**31])
-def test_limits_that_are_none_are_refused(jobs: SqlJobRepository, limit: int) -> None:
-    calls: tuple[Callable[[], object], ...] = (
-        lambda: jobs.find_jobs(limit=limit),
-        lambda: jobs.fetch_next_jobs(RESIZE, limit),
-        lambda: jobs.purge_finished(1, limit, keep),
-    )
-    for call in calls:
-        refused(call, "limit")
-
-
 @pytest.mark.parametrize("retries", [-1, True, 2**31])
 def test_tries_below_none_are_refused(jobs: SqlJobRepository, retries: int) -> None:
     with pytest.raises(InvalidJobError, match="max_retries"):
         jobs.add_job(job(), max_retries=retries)
     assert jobs.get_job("job") is None
-
-
-@pytest.mark.parametrize("job_id", ["unknown", "", "a\0b", "\ud800", "x" * 300])
-def test_an_unknown_job_gives_the_documented_value(jobs: SqlJobRepository, job_id: str) -> None:
-    assert jobs.cancel_job(job_id, "no need") is False
-    assert jobs.release_job(job_id) is False
-    assert jobs.retry_job(job_id) is False
-    assert jobs.delete_job(job_id) is False
-    assert jobs.finish_jobs({job_id: completed()}) == {job_id: False}
-
-
-def test_a_cancellation_needs_a_reason_and_a_live_job(jobs: SqlJobRepository) -> None:
-    jobs.add_job(job())
-    with pytest.raises(InvalidJobError, match="reason"):
-        jobs.cancel_job("job", "")
-
-    assert jobs.cancel_job("job", "no need")
-    assert not jobs.cancel_job("job", "no need")
-    found = jobs.get_job("job")
-    assert found is not None
-    assert (found.status, found.error_message) == (JobStatus.error, "cancelled: no need")
 
 
 def test_only_a_running_job_is_released_and_no_try_is_counted(
@@ -294,31 +182,6 @@ def test_a_purge_removes_rows_with_their_files_the_oldest_first(
     assert jobs.purge_finished(clock.now_ms() - 3000, 2, removed.append) == []
     assert removed == ["first", "second"]
     assert ids(jobs) == ["running", "third"]
-
-
-def test_files_that_cannot_be_removed_keep_their_row(
-    jobs: SqlJobRepository, clock: SettableClock
-) -> None:
-    jobs.add_job(job(status="completed"))
-
-    def fail(_job_id: str) -> None:
-        raise PermissionError("not yours")
-
-    with pytest.raises(PermissionError):
-        jobs.purge_finished(clock.now_ms() + 1, 10, fail)
-    assert ids(jobs) == ["job"]
-
-
-def test_a_job_that_was_retried_keeps_row_and_files(
-    jobs: SqlJobRepository, clock: SettableClock
-) -> None:
-    jobs.add_jobs([job("first", status="error"), job("second", status="error")])
-    removed: list[str] = []
-
-    jobs.retry_job("second")
-    assert jobs.purge_finished(clock.now_ms() + 1, 10, removed.append) == ["first"]
-    assert removed == ["first"]
-    assert ids(jobs) == ["second"]
 
 
 def test_the_queue_shows_what_waits_in_claim_order(jobs: SqlJobRepository, engine: Engine) -> None:

@@ -1,11 +1,15 @@
 """The suite of the port on every database, and what the seed's own tests relied on."""
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import JobRecordUpdate, JobStatus
-from tests.conformance.job_repository import JobRepositoryConformance
+from cl_server_shared.testing import JobManagementConformance
+from cl_server_shared.testing.job_repository import check_a_round_trip
+from tests.support.examples import examples
 from tests.support.repositories import (
     NOON,
     SettableClock,
@@ -17,6 +21,18 @@ from tests.support.repositories import (
 )
 
 pytest_plugins = ["tests.support.databases"]
+
+NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=9)
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    # A lone surrogate is no character, and PostgreSQL has no NUL.
+    | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=8,
+)
 
 
 @pytest.fixture
@@ -34,8 +50,23 @@ def another_repository(engine: Engine, clock: SettableClock) -> SqlJobRepository
     return repository_on(engine, clock=clock)
 
 
-class TestSqlJobRepository(JobRepositoryConformance):
-    """On an SQLite file, on SQLite in memory, on PostgreSQL."""
+class TestSqlJobRepository(JobManagementConformance):
+    """On an SQLite file, on SQLite in memory, on PostgreSQL; the clock is the system's."""
+
+    @pytest.fixture
+    def repository(self, engine: Engine) -> SqlJobRepository:
+        return repository_on(engine)
+
+    @pytest.fixture
+    def another_repository(self, engine: Engine) -> SqlJobRepository:
+        return repository_on(engine)
+
+    @examples(60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(st.dictionaries(NAMES, JSON, max_size=3), st.dictionaries(NAMES, JSON, max_size=3))
+    def test_any_json_object_comes_back_as_it_was(
+        self, repository: SqlJobRepository, params: dict[str, object], output: dict[str, object]
+    ) -> None:
+        check_a_round_trip(repository, params=params, output=output)
 
 
 class TestWhatTheSeedsTestsRelyOn:

@@ -21,6 +21,7 @@ from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import JobRecord, JobStatus
 from tests.support.processes import child
 from tests.support.repositories import at, completed, failed, job, repository_on
+from tests.support.selection import ON_POSTGRESQL
 from tests.support.waiting import wait_until
 
 pytest_plugins = ["tests.support.databases"]
@@ -64,7 +65,7 @@ class Sides:
         self.other_engine.dispose()
 
 
-@pytest.fixture(params=["WAL", "rollback journal", "memory", "postgresql"])
+@pytest.fixture(params=["WAL", "rollback journal", "memory", ON_POSTGRESQL])
 def sides(request: KindRequest, tmp_path: Path) -> Iterator[Sides]:
     kind = request.param
     if kind == "postgresql":

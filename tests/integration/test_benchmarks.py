@@ -24,6 +24,7 @@ def _name_of(case: Case) -> str:
     return case.name
 
 
+@pytest.mark.slow  # servers, processes and peers
 @pytest.mark.parametrize("case", CASES, ids=_name_of)
 def test_a_case_measures_everybody_and_can_be_told(case: Case) -> None:
     result = measure(case, TINY)

@@ -95,6 +95,7 @@ def test_the_two_commands_are_those_that_the_checks_run() -> None:
     assert named == second.strip()  # the checks run the first line that names pytest
 
 
+@pytest.mark.slow  # services are processes
 def test_store_worker_and_curl_do_what_readme_says_twice(tmp_path: Path) -> None:
     (shown,) = [block for block in shell_blocks(_README) if "curl" in block]
     script = shown.replace("8321", str(free_address().port)).replace(".venv/bin/python", "$PYTHON")

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 
+import pytest
 from sqlalchemy import Engine, text
 
 from cl_server_shared.database import make_engine
@@ -23,6 +24,7 @@ from tests.support.processes import child
 from tests.support.repositories import repository_on
 
 pytest_plugins = ["tests.support.databases"]
+pytestmark = pytest.mark.slow  # many processes and threads
 
 JOBS = 2_000
 EACH = JOBS // len(ADDERS)

@@ -14,6 +14,8 @@ from tests.support.scripts import EXAMPLES, printed_by, shown_by, started
 from tests.support.servers import Address, free_address
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow  # scripts are processes
+
 PICTURES: Final = ["glass.png", "landscape.jpg", "mandelbrot.png", "portrait.webp", "rings.gif"]
 BOX_PIXELS: Final = 256
 WIDE: Final = "250"  # COLUMNS of a terminal in which no cell of the table is folded

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from cl_server_shared.database import DatabaseOptions, database_of, make_engine
 from cl_server_shared.jobs.outbox import Outbox
 from cl_server_shared.jobs.repository import SqlJobRepository
@@ -18,6 +20,7 @@ from tests.support.repositories import at, completed, container_on, job, reposit
 from tests.support.waiting import wait_until
 
 pytest_plugins = ["tests.support.databases"]
+pytestmark = pytest.mark.slow  # forks beside work
 
 CHILDREN = 4
 ROUNDS = 10

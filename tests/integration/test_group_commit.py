@@ -26,7 +26,7 @@ from cl_server_shared.database import (
 from cl_server_shared.database.group_commit import GroupCommit
 from cl_server_shared.errors import DatabaseError
 from cl_server_shared.jobs.repository import SqlJobRepository
-from tests.support.interrupting import interrupted
+from tests.support.interrupting import interrupted, listening_to_ctrl_c
 from tests.support.processes import child
 from tests.support.repositories import job, repository_on
 from tests.support.waiting import wait_until
@@ -306,7 +306,7 @@ def test_who_is_interrupted_while_waiting_leaves_the_queue(
                 with suppress(TimeoutError):
                     wait_until(lambda: len(waiting_in(queue)) == 1, 1)
 
-    with ThreadPoolExecutor(2) as pool:
+    with listening_to_ctrl_c(), ThreadPoolExecutor(2) as pool:
         added: list[Future[bool]] = []
         holder = pool.submit(interrupt_who_waits, added)
         assert begun.wait(10)

@@ -16,7 +16,7 @@ from cl_server_shared.mqtt.connection import Connection
 from tests.support.broker_config import CA_FILE, OTHER_CA_FILE, PASSWORD, USERNAME
 from tests.support.scripted_broker import CONNACK, ScriptedBroker
 from tests.support.servers import Address, BrokerProcess, broker_process
-from tests.support.waiting import wait_until
+from tests.support.waiting import BUSY_SECONDS, wait_until
 
 
 def event(seq: int) -> JobEvent:
@@ -81,7 +81,7 @@ def logged_by_a_failing(
         started = time.monotonic()
         broadcaster.publish(event(2))
         broadcaster.close()
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < 2 + BUSY_SECONDS
         assert broadcaster.dropped_events == 2
     assert PASSWORD not in caplog.text
     assert "wrong" not in caplog.text
@@ -162,8 +162,8 @@ def test_a_host_that_never_answers_the_handshake_holds_up_no_call(
         broadcaster.close()
         closing_seconds = time.monotonic() - started
 
-    assert publishing_seconds <= 1
-    assert closing_seconds - publishing_seconds <= 2
+    assert publishing_seconds <= BUSY_SECONDS
+    assert closing_seconds - publishing_seconds <= 2 + BUSY_SECONDS
     assert broadcaster.dropped_events == 1
 
 

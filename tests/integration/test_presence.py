@@ -22,7 +22,7 @@ from tests.support.listener import Listener
 from tests.support.presence_client import MQTT_5, kept, newest, publish, read
 from tests.support.presence_workers import announcer, end_process
 from tests.support.servers import Address, BrokerProcess
-from tests.support.waiting import wait_until
+from tests.support.waiting import BUSY_SECONDS, wait_until
 
 _FAR_SECONDS: Final = 600.0  # a heartbeat that no test lives to see
 
@@ -364,7 +364,7 @@ def test_a_clearing_that_the_broker_could_not_acknowledge_counts_all_the_same(
     own_broker.cont()
 
     wait_until(lambda: not kept(own_broker.address, topic))
-    assert closing_seconds <= 1
+    assert closing_seconds <= 1 + BUSY_SECONDS
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -377,8 +377,8 @@ def test_a_broker_that_does_not_answer_holds_up_no_worker(fault: Fault) -> None:
         worker.close()
         closing_seconds = time.monotonic() - started
 
-    assert working_seconds <= 1
-    assert closing_seconds - working_seconds <= 1
+    assert working_seconds <= BUSY_SECONDS
+    assert closing_seconds - working_seconds <= 1 + BUSY_SECONDS
 
 
 @pytest.mark.parametrize("worker_id", ["", "a/b", "+", "a#", "a\0b"])

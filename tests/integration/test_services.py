@@ -14,6 +14,8 @@ from tests.support.scripts import Script, started
 from tests.support.servers import Address, free_address
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow  # services are processes
+
 
 class Submitted(TypedDict):
     job_id: str

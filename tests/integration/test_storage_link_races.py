@@ -17,6 +17,8 @@ from tests.support.processes import child
 from tests.support.sync_storage import SyncJobStorage
 from tests.support.waiting import wait_until
 
+pytestmark = pytest.mark.slow  # a race needs a second process
+
 WANTED = 20
 READS = 2000
 

@@ -16,6 +16,7 @@ from tests.support.processes import child
 from tests.support.repositories import completed, job, settings
 
 pytest_plugins = ["tests.support.databases"]
+pytestmark = pytest.mark.slow  # hosts are processes
 
 _JOBS = 20
 

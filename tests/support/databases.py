@@ -11,6 +11,7 @@ from sqlalchemy import URL, Engine, NullPool, create_engine, make_url
 from sqlalchemy.schema import CreateSchema, DropSchema
 
 from cl_server_shared.database import make_engine
+from tests.support.selection import ON_POSTGRESQL
 
 
 class DatabaseRequest(Protocol):
@@ -45,14 +46,14 @@ def _empty_schema(database: URL) -> Generator[URL]:
             connection.execute(DropSchema(name, cascade=True))
 
 
-@pytest.fixture(params=["sqlite file", "sqlite memory", "postgresql"])
+@pytest.fixture(params=["sqlite file", "sqlite memory", ON_POSTGRESQL])
 def database_url(request: DatabaseRequest, tmp_path: Path) -> Iterator[str]:
     """URL of an empty database, of every kind that the library supports."""
     with empty_database(request.param, tmp_path, request) as url:
         yield url
 
 
-@pytest.fixture(params=["sqlite file", "postgresql"])
+@pytest.fixture(params=["sqlite file", ON_POSTGRESQL])
 def shared_database_url(request: DatabaseRequest, tmp_path: Path) -> Iterator[str]:
     """URL of an empty database that several processes can use."""
     with empty_database(request.param, tmp_path, request) as url:

@@ -1,5 +1,6 @@
-"""Ctrl-C at a chosen moment in the code of some modules."""
+"""Ctrl-C, at a chosen moment in the code of some modules and in runs that began without it."""
 
+import signal
 import sys
 import threading
 from collections.abc import Generator
@@ -50,3 +51,16 @@ def interrupted(modules: tuple[ModuleType, ...], moment: int) -> Generator[Inter
     finally:
         sys.monitoring.set_events(_TOOL, 0)
         sys.monitoring.free_tool_id(_TOOL)
+
+
+@contextmanager
+def listening_to_ctrl_c() -> Generator[None]:
+    """Have SIGINT raise KeyboardInterrupt here and end new processes; the main thread calls this.
+
+    A run in the background of a shell begins with SIGINT ignored, which its processes inherit.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

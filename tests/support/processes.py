@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import traceback
 from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
@@ -130,7 +131,9 @@ def _received(pipe: Connection, process: ForkServerProcess, within_seconds: floa
 def _run_alone(run: Callable[[], object], pipe: Connection) -> None:
     _without_streams()
     try:
-        pipe.send(run())
+        returned = run()
+        _save_coverage()  # who has the answer may kill this process
+        pipe.send(returned)
     except BaseException as error:  # noqa: BLE001  # told to the parent
         pipe.send(_Failed(str(error), traceback.format_exc()))
 
@@ -151,6 +154,14 @@ def _is_asked(pipe: Connection) -> bool:
     except EOFError:
         return False
     return True
+
+
+def _save_coverage() -> None:
+    if "coverage" in sys.modules:
+        from coverage import Coverage  # noqa: PLC0415  # it costs time where nobody measures
+
+        if (measured := Coverage.current()) is not None:
+            measured.save()
 
 
 def _without_streams() -> None:

@@ -1,7 +1,7 @@
 """Real repositories for tests, wired by the container, with a clock that is turned by hand."""
 
 import tempfile
-from typing import Final, final, override
+from typing import Final
 
 from dependency_injector import providers
 from sqlalchemy import Engine, text
@@ -10,28 +10,27 @@ from cl_server_shared.config import Settings
 from cl_server_shared.container import Container
 from cl_server_shared.events.memory import MemoryBroadcaster
 from cl_server_shared.jobs.repository import SqlJobRepository
-from cl_server_shared.models import JobRecord, JobRecordUpdate, JobStatus
 from cl_server_shared.process.clock import Clock
 from cl_server_shared.protocols.events import Broadcaster
+from cl_server_shared.testing.clock import ManualClock as SettableClock
+from cl_server_shared.testing.records import at, completed, failed, job, unchecked
 
-NOON: Final = 1_800_000_000_000
-"""Where a `SettableClock` starts, in milliseconds since the epoch."""
+__all__ = [
+    "NOON",
+    "SettableClock",
+    "at",
+    "completed",
+    "container_on",
+    "failed",
+    "job",
+    "repository_on",
+    "row_of",
+    "settings",
+    "unchecked",
+]
 
-
-@final
-class SettableClock(Clock):
-    """Stands still until it is set."""
-
-    def __init__(self, now_ms: int = NOON) -> None:
-        self._now_ms = now_ms
-
-    @override
-    def now_ms(self) -> int:
-        return self._now_ms
-
-    def advance(self, seconds: float) -> None:
-        """Go forward, or back."""
-        self._now_ms += round(seconds * 1000)
+NOON: Final = SettableClock().now_ms()
+"""Where such a clock starts, in milliseconds since the epoch."""
 
 
 def settings(**changed: object) -> Settings:
@@ -75,29 +74,3 @@ def row_of(engine: Engine, job_id: str) -> dict[str, object]:
     with engine.connect() as connection:
         found = connection.execute(text("SELECT * FROM jobs WHERE job_id = :id"), {"id": job_id})
         return dict(found.mappings().one())
-
-
-def job(job_id: str = "job", task_type: str = "resize", /, **fields: object) -> JobRecord:
-    return JobRecord.model_validate({"job_id": job_id, "task_type": task_type, **fields})
-
-
-def unchecked(**fields: object) -> JobRecord:
-    """Return a record that was made past its own checks."""
-    record = job()
-    for name, value in fields.items():
-        setattr(record, name, value)
-    return record
-
-
-def completed(output: dict[str, object] | None = None) -> JobRecordUpdate:
-    return JobRecordUpdate.model_validate(
-        {"status": JobStatus.completed, "progress": 100, "output": output}
-    )
-
-
-def failed(message: str | None = "boom") -> JobRecordUpdate:
-    return JobRecordUpdate(status=JobStatus.error, error_message=message)
-
-
-def at(progress: int) -> JobRecordUpdate:
-    return JobRecordUpdate(progress=progress)

@@ -13,9 +13,12 @@ from io import FileIO
 from pathlib import Path
 from typing import Final, final
 
+from tests.support.interrupting import listening_to_ctrl_c
 from tests.support.waiting import wait_until
 
 EXAMPLES: Final = Path(__file__).parents[2] / "examples"
+
+_MEASURED: Final = {name: value for name, value in os.environ.items() if "COVERAGE" in name}
 
 
 @final
@@ -112,12 +115,15 @@ def _start(
 ) -> subprocess.Popen[bytes]:
     home = folder / "home"
     home.mkdir(exist_ok=True)
-    return subprocess.Popen(
-        [sys.executable, EXAMPLES / command[0], *command[1:]],
-        cwd=home,
-        env={"HOME": str(home), "PATH": os.defpath, "TMPDIR": str(folder)} | settings,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
-        start_new_session=True,
-    )
+    with listening_to_ctrl_c():
+        return subprocess.Popen(
+            [sys.executable, EXAMPLES / command[0], *command[1:]],
+            cwd=home,
+            env={"HOME": str(home), "PATH": os.defpath, "TMPDIR": str(folder)}
+            | settings
+            | _MEASURED,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )

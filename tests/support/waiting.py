@@ -1,17 +1,10 @@
 """Wait for a condition instead of a time."""
 
-import time
-from collections.abc import Callable
+from typing import Final
 
+from cl_server_shared.testing.waiting import wait_until
 
-def wait_until(condition: Callable[[], object], within_seconds: float = 10.0) -> None:
-    """Return once *condition* is true.
+__all__ = ["BUSY_SECONDS", "wait_until"]
 
-    Raises:
-        TimeoutError: it was not within *within_seconds*.
-    """
-    deadline = time.monotonic() + within_seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not true within {within_seconds} s: {condition}")
-        time.sleep(0.005)
+BUSY_SECONDS: Final = 3.0
+"""What a busy machine may add to a promised time; what waits without a bound waits for longer."""

@@ -1,7 +1,7 @@
 """The laws of a job's life, for every state that columns can hold; then its arrows, one by one."""
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from cl_server_shared.jobs import lifecycle
@@ -11,6 +11,7 @@ from cl_server_shared.jobs.lifecycle import NO_MESSAGE
 from cl_server_shared.jobs.policy import RetryPolicy
 from cl_server_shared.models import Attempt, JobStatus
 from cl_server_shared.models.outcome import Refused, Unchanged
+from tests.support.examples import examples
 from tests.support.lifecycle_strategies import CHANGES, REPORTS, STATES
 
 WAITING = JobState(
@@ -80,7 +81,7 @@ def test_a_lost_claim_changes_nothing(state: JobState, change: Change, reported:
     assert isinstance(lifecycle.update(state, change, reported), Refused)
 
 
-@settings(max_examples=500)
+@examples(500)
 @given(STATES, CHANGES, REPORTS)
 def test_within_an_attempt_progress_never_falls_and_the_start_stays(
     state: JobState, change: Change, reported: Report

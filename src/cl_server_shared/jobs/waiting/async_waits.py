@@ -31,7 +31,8 @@ async def wait_for_work(
     """Wait until a job of these types can be claimed; see `JobManagement.wait_for_work`."""
     deadline, waker = Deadline(timeout_seconds), LoopWaker()
     with closing(watches.watch_work(task_types, waker.wake)) as watch:
-        return await _next_news(watch, waker, deadline) is not None
+        # Of no type at all there never will be one.
+        return bool(task_types) and await _next_news(watch, waker, deadline) is not None
 
 
 @final

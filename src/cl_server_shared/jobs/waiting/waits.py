@@ -81,7 +81,8 @@ def wait_for_work(
     """Wait until a job of these types can be claimed; see `JobManagement.wait_for_work`."""
     deadline, woken = Deadline(timeout_seconds), threading.Event()
     with closing(watches.watch_work(task_types, woken.set)) as watch:
-        return _next_news(watch, woken, deadline) is not None
+        # Of no type at all there never will be one.
+        return bool(task_types) and _next_news(watch, woken, deadline) is not None
 
 
 def _next_news[T](watch: Watch[T], woken: threading.Event, deadline: Deadline) -> T | None:

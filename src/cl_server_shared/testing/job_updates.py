@@ -1,4 +1,4 @@
-"""What every `JobRepository` does with updates; part of `JobRepositoryConformance`."""
+"""What every job repository does with updates; part of `JobRepositoryConformance`."""
 
 import contextlib
 
@@ -7,7 +7,7 @@ import pytest
 from cl_server_shared.errors import InvalidJobError, JobLost
 from cl_server_shared.models import JobRecordUpdate, JobStatus
 from cl_server_shared.protocols.jobs import JobRepository
-from tests.support.repositories import at, completed, failed, job
+from cl_server_shared.testing.records import at, completed, failed, job
 
 FINAL = (JobStatus.completed, JobStatus.error)
 

@@ -193,10 +193,7 @@ class Database:
             except BaseException:
                 connections.discard(connection)
                 raise
-            if only_reads:
-                connections.give_back(connection)
-            else:
-                connections.release(connection)
+            (connections.give_back if only_reads else connections.release)(connection)
         except self._failures as error:
             self._read_any_text_or_raise(statement.name, error)
             return self._run(statement, values, only_reads=only_reads)

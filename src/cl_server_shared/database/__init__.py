@@ -7,7 +7,7 @@ write to SQLite share commits (`group_commit`), and its `hub` wakes who waits fo
 """
 
 from cl_server_shared.database.changes.watcher import Answers, ChangeSubscription
-from cl_server_shared.database.database import Database, Execute
+from cl_server_shared.database.database import Database
 from cl_server_shared.database.engine import (
     DatabaseOptions,
     PostgresOptions,
@@ -17,7 +17,7 @@ from cl_server_shared.database.engine import (
 from cl_server_shared.database.migration import include_object, upgrade
 from cl_server_shared.database.registry import database_of
 from cl_server_shared.database.schema import JOBS, PROCESSING, QUEUED
-from cl_server_shared.database.statement import Row, Statement, Values
+from cl_server_shared.database.statement import Execute, Row, Statement, Values
 from cl_server_shared.database.transaction import Transaction, execute_on
 
 __all__ = [

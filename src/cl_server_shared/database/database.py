@@ -1,9 +1,8 @@
 """The one `Database` that belongs to each engine of the process."""
 
 import os
-import sqlite3
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Final, final
 from weakref import finalize, ref
@@ -14,23 +13,26 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import SingletonThreadPool, StaticPool
 
 from cl_server_shared.database.changes.hub import ChangeHub
-from cl_server_shared.database.changes.sources import ChangeSource, source_for
+from cl_server_shared.database.changes.sources import source_for
 from cl_server_shared.database.connections import Connections
 from cl_server_shared.database.engine import DatabaseOptions, require_engine, require_supported
 from cl_server_shared.database.group_commit import GroupCommit, Write
 from cl_server_shared.database.migration import require_schema
 from cl_server_shared.database.private_connections import PrivateConnections
 from cl_server_shared.database.shared_connection import SharedConnection
-from cl_server_shared.database.sqlite import is_locked, retry_while_locked
-from cl_server_shared.database.statement import Compiled, Row, Statement, Values, failed, run
+from cl_server_shared.database.sqlite import is_locked
+from cl_server_shared.database.statement import (
+    Compiled,
+    Row,
+    Statement,
+    Values,
+    failed,
+    run,
+    run_within,
+)
 from cl_server_shared.database.transaction import Transaction
 from cl_server_shared.errors import DatabaseError
 from cl_server_shared.process.fork import renew_after_fork
-
-type Execute = Callable[[Statement, Values], Sequence[Row]]
-"""Runs one statement with its values; returns its rows, empty ones where it only changes some."""
-
-_CLOSE_SECONDS: Final = 2.0
 
 
 @final
@@ -55,12 +57,13 @@ class Database:
         False for one in memory, where everybody shares one connection, and with it a transaction.
         """
         self.hub: Final = ChangeHub(
-            self.look, self._make_source, must_notify=engine.dialect.name == "postgresql"
+            self.look,
+            lambda: source_for(require_engine(self._engine), self._connections),
+            must_notify=engine.dialect.name == "postgresql",
         )
         """Who waits for changes of this database, and who tells other processes of them."""
         self._engine: Final = ref(engine)  # the registry must not keep its own keys alive
         self._options: Final = options
-        self._lock_timeout: Final = options.lock_timeout_seconds
         self._failures: Final = (self.dialect.loaded_dbapi.Error, SQLAlchemyError)
         self._inherited: Final[list[Connections]] = []
         self._start(engine)
@@ -77,7 +80,9 @@ class Database:
                 connection broke while it was committing.
             SchemaError: tables are missing, and may not be made.
         """
-        compiled = self._compiled.get(statement) or self._compile(statement)
+        compiled = self._compiled.get(statement)
+        if compiled is None:
+            compiled = self._compiled[statement] = statement.compiled(self.dialect)
         if not compiled.is_change:
             return self._run(compiled, values)
         if self._group_commit is not None:
@@ -138,10 +143,6 @@ class Database:
         self._start(engine)
         engine.dispose(close=False)
 
-    def _compile(self, statement: Statement) -> Compiled:
-        compiled = self._compiled[statement] = statement.compiled(self.dialect)
-        return compiled
-
     def _write(
         self, group_commit: GroupCommit, statement: Compiled, values: Values
     ) -> Sequence[Row]:
@@ -184,12 +185,7 @@ class Database:
         try:
             connection = connections.acquire()
             try:
-                rows = run(connection, statement, values)
-            except sqlite3.OperationalError as error:
-                if not is_locked(error):
-                    connections.discard(connection)
-                    raise
-                rows = self._run_again(connections, connection, statement, values)
+                rows = run_within(self._options.lock_timeout_seconds, connection, statement, values)
             except BaseException:
                 connections.discard(connection)
                 raise
@@ -198,20 +194,6 @@ class Database:
             self._read_any_text_or_raise(statement.name, error)
             return self._run(statement, values, only_reads=only_reads)
         return rows
-
-    def _run_again(
-        self,
-        connections: Connections,
-        connection: DBAPIConnection,
-        statement: Compiled,
-        values: Values,
-    ) -> Sequence[Row]:
-        """Run what another process kept from writing, until the time is up."""
-        try:
-            return retry_while_locked(self._lock_timeout, run, connection, statement, values)
-        except BaseException:
-            connections.discard(connection)
-            raise
 
     def _read_any_text_or_raise(self, name: str, error: Exception) -> None:
         """Help where other code stored bytes that are no text.
@@ -244,21 +226,20 @@ class Database:
             SharedConnection(engine) if is_shared else PrivateConnections(engine, self._options)
         )
         takes_turns = self.dialect.name == "sqlite" and not is_shared
-        self._group_commit = GroupCommit(self._lock_timeout) if takes_turns else None
+        self._group_commit = (
+            GroupCommit(self._options.lock_timeout_seconds) if takes_turns else None
+        )
         self._compiled: dict[Statement, Compiled] = {}
         self._reads_any_text = False
         self._preparing = threading.Lock()
         self._is_prepared = False
         finalize(engine, _end, self.hub, self._connections, os.getpid())
 
-    def _make_source(self) -> ChangeSource:
-        return source_for(require_engine(self._engine), self._connections)
-
     def _before_pool_closes(self, connection: DBAPIConnection, _record: object) -> None:
         self._connections.before_pool_closes(connection)
 
     def _close(self, _engine: Engine) -> None:
-        self.hub.close(_CLOSE_SECONDS)
+        self.hub.close(within_seconds=2)
         self._connections.close()
 
 

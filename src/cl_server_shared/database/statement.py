@@ -1,5 +1,6 @@
 """SQL text compiled once per dialect by SQLAlchemy, and bound without it."""
 
+import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Final, NamedTuple, final
@@ -8,10 +9,15 @@ from sqlalchemy import ClauseElement, Dialect, text
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.sql.compiler import SQLCompiler
 
+from cl_server_shared.database.sqlite import is_locked, retry_while_locked
 from cl_server_shared.errors import DatabaseError
 
 type Values = Mapping[str, object]
 type Row = tuple[object, ...]
+
+
+type Execute = Callable[["Statement", Values], Sequence[Row]]
+"""Runs one statement with its values; returns its rows, empty ones where it only changes some."""
 
 
 @final
@@ -94,6 +100,18 @@ def run(connection: DBAPIConnection, statement: Compiled, values: Values) -> Seq
         return cursor.fetchall() if statement.gives_rows else _CHANGED * cursor.rowcount
     finally:
         cursor.close()  # one that is left open keeps SQLite's lock, even on a closed connection
+
+
+def run_within(
+    lock_timeout_seconds: float, connection: DBAPIConnection, statement: Compiled, values: Values
+) -> Sequence[Row]:
+    """Do what `run` does, again and again while another process holds SQLite's lock."""
+    try:
+        return run(connection, statement, values)
+    except sqlite3.OperationalError as error:
+        if not is_locked(error):
+            raise
+    return retry_while_locked(lock_timeout_seconds, run, connection, statement, values)
 
 
 def failed(name: str, error: Exception) -> DatabaseError:

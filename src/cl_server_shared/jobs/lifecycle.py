@@ -123,19 +123,14 @@ def give_up(state: JobState, *, reason: str, now_ms: int) -> JobState:
 
 def _repeat(state: JobState, change: Change) -> Decision:
     """A report that came twice is no conflict."""
+    # Then the worker's own message gave way to the reason of the cancel.
+    is_cancelled = state.status is JobStatus.error and state.cancel_reason is not None
     same = change.status in {None, state.status} and (
         (change.progress is None or change.progress <= state.progress)
         and (change.output in {None, state.output})
-        and (
-            _ended_by_cancel(state) or (change.error_message or None) in {None, state.error_message}
-        )
+        and (is_cancelled or (change.error_message or None) in {None, state.error_message})
     )
     return Unchanged() if same else _refused_as_final(state)
-
-
-def _ended_by_cancel(state: JobState) -> bool:
-    """Tell whether the worker's own message gave way to the reason of the cancel."""
-    return state.status is JobStatus.error and state.cancel_reason is not None
 
 
 def _refused_as_lost(state: JobState, held_claim: int | None) -> Refused:

@@ -14,6 +14,7 @@ from cl_server_shared.protocols.jobs import JobRecordLike
 
 _INT64: Final = range(-(2**63), 2**63)
 _RETRIES: Final = range(2**31)
+_CLAIM_NUMBERS: Final = 2**40
 TERMS: Final = ("created_by", "priority", "max_retries")
 """The columns of a new row that its record does not tell."""
 
@@ -71,6 +72,14 @@ def new_row(
             "schema_version": SCHEMA_VERSION,
         }
     )
+
+
+def first_claim_number(jitter: float) -> int:
+    """Return a claim number to begin with, from a random number, 0 <= jitter < 1.
+
+    It may be any: whoever claimed a removed job of the same id must not match this one.
+    """
+    return int(jitter * _CLAIM_NUMBERS)
 
 
 def one_of_many(job: JobRecordLike | NewJob, created_by: str | None) -> tuple[JobRecordLike, Terms]:

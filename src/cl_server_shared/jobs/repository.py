@@ -2,37 +2,29 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Final, override
 
 from sqlalchemy.orm import Session, sessionmaker
 
 from cl_server_shared.database import DatabaseOptions
-from cl_server_shared.jobs import arguments, paging, rows, validation
+from cl_server_shared.jobs import arguments, rows, validation
 from cl_server_shared.jobs.after_commit import after_commit
+from cl_server_shared.jobs.batches import Batches
 from cl_server_shared.jobs.claiming import Claiming
 from cl_server_shared.jobs.job_database import JobDatabase
 from cl_server_shared.jobs.job_state import Cancel, Change, Release, Request, RetryByHand
 from cl_server_shared.jobs.leases import Claims, LeaseKeeper
-from cl_server_shared.jobs.new_jobs import NewRow, Terms, new_row, one_of_many
+from cl_server_shared.jobs.new_jobs import Terms, first_claim_number, new_row
 from cl_server_shared.jobs.outbox_relay import OutboxRelay
 from cl_server_shared.jobs.policy import JobPolicy
 from cl_server_shared.jobs.reader import SqlJobReader
 from cl_server_shared.jobs.reporting import Reporting, goes_on, raise_if_over
-from cl_server_shared.jobs.sql.search import Eligible
 from cl_server_shared.jobs.transitions import Transitions
 from cl_server_shared.jobs.waiting.watches import JobWatches
-from cl_server_shared.models import (
-    JobFilter,
-    JobRecord,
-    JobStatus,
-    NewJob,
-)
+from cl_server_shared.models import JobFilter, JobRecord, JobStatus, NewJob
 from cl_server_shared.models.outcome import Applied, Deferred, Outcome, Refused, Unchanged
 from cl_server_shared.process.clock import Clock
 from cl_server_shared.protocols.jobs import JobManagement, JobRecordLike, JobRecordUpdateLike
-
-_CLAIM_NUMBERS: Final = 2**40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +82,9 @@ class SqlJobRepository(SqlJobReader, JobManagement):
             clock=parts.clock,
             jitter=parts.jitter,
         )
+        self._batches: Final = Batches(
+            jobs, claims, transitions, self._reporting, policy=parts.policy, jitter=parts.jitter
+        )
 
     @property
     def late_reports(self) -> int:
@@ -111,8 +106,8 @@ class SqlJobRepository(SqlJobReader, JobManagement):
             job,
             Terms(created_by, priority, max_retries, run_at),
             self._policy,
-            claim_number=int(self._jitter() * _CLAIM_NUMBERS),
             now_ms=self._clock.now_ms(),
+            claim_number=first_claim_number(self._jitter()),
         )
         table = self._jobs.table if session is None else self._jobs.in_session(session)
         if not table.add(row):
@@ -128,14 +123,7 @@ class SqlJobRepository(SqlJobReader, JobManagement):
     def add_jobs(
         self, jobs: Sequence[JobRecordLike | NewJob], created_by: str | None = None
     ) -> list[bool]:
-        now_ms = self._clock.now_ms()
-        new = validation.checked_each(jobs, partial(self._one_of_many, created_by, now_ms))
-        with self._jobs.batch("add_jobs") as table:
-            added = table.add_each([row for row, _ in new])
-        for (_, event), is_new in zip(new, added, strict=True):
-            if is_new:
-                self._transitions.added(event)
-        return added
+        return self._batches.add(jobs, created_by, self._clock.now_ms())
 
     @override
     def get_job(self, job_id: str) -> JobRecord | None:
@@ -186,16 +174,13 @@ class SqlJobRepository(SqlJobReader, JobManagement):
 
     @override
     def finish_jobs(self, updates: Mapping[str, JobRecordUpdateLike]) -> dict[str, bool]:
-        changes = validation.checked_each(list(updates.items()), self._checked_change)
-        outcomes = self._reporting.report_each(dict(changes), self._clock.now_ms())
-        return {
-            job_id: isinstance(outcome, Applied | Unchanged) for job_id, outcome in outcomes.items()
-        }
+        return self._batches.finish(updates, self._clock.now_ms())
 
     @override
     def delete_job(self, job_id: str) -> bool:
         checked_id = arguments.checked_job_id(job_id)
-        self._forget(checked_id)
+        self._reporting.forget_progress(checked_id)
+        self._claims.end(checked_id)
         return self._jobs.table.delete(checked_id)
 
     @override
@@ -213,24 +198,15 @@ class SqlJobRepository(SqlJobReader, JobManagement):
 
     @override
     def retry_jobs(self, jobs: JobFilter, limit: int) -> list[str]:
-        request = RetryByHand(self._clock.now_ms())
-        return self._apply_to_each("retry_jobs", jobs, limit, "retry", request)
+        return self._batches.retry(jobs, limit, self._clock.now_ms())
 
     @override
     def cancel_jobs(self, jobs: JobFilter, reason: str, limit: int) -> list[str]:
-        request = Cancel(arguments.checked_reason(reason), self._clock.now_ms())
-        return self._apply_to_each("cancel_jobs", jobs, limit, "cancel", request)
+        return self._batches.cancel(jobs, reason, limit, self._clock.now_ms())
 
     @override
     def delete_jobs(self, jobs: JobFilter, limit: int) -> list[str]:
-        conditions = paging.conditions_of(arguments.checked_filter(jobs))
-        wanted = arguments.checked_limit(limit)
-        with self._jobs.batch("delete_jobs") as table:
-            found = table.matching(conditions, "delete", wanted, jobs.order)
-            deleted = set(table.delete_each([row.id for row in found]))
-        for job_id in deleted:
-            self._forget(job_id)
-        return [row.job_id for row in found if row.job_id in deleted]
+        return self._batches.delete(jobs, limit)
 
     @override
     def recover_expired(self) -> int:
@@ -250,8 +226,7 @@ class SqlJobRepository(SqlJobReader, JobManagement):
     def purge_finished(
         self, before_ms: int, limit: int, remove_files: Callable[[str], object]
     ) -> list[str]:
-        ids = self._jobs.table.finished(before_ms, arguments.checked_limit(limit))
-        return [job_id for job_id in ids if self._purge(job_id, before_ms, remove_files)]
+        return self._batches.purge(before_ms, limit, remove_files)
 
     def _fetch(self, task_types: Sequence[str], limit: int) -> list[JobRecord]:
         if isinstance(task_types, list) and set(map(type, task_types)) == {str}:
@@ -266,39 +241,6 @@ class SqlJobRepository(SqlJobReader, JobManagement):
                 self._reporting.forget_progress(job.job_id)
         return jobs
 
-    def _purge(self, job_id: str, before_ms: int, remove_files: Callable[[str], object]) -> bool:
-        with self._jobs.batch("purge_finished") as table:
-            if not table.delete_finished(job_id, before_ms):
-                return False
-            remove_files(job_id)
-        self._claims.end(job_id)
-        return True
-
-    def _forget(self, job_id: str) -> None:
-        self._reporting.forget_progress(job_id)
-        self._claims.end(job_id)
-
     def _apply(self, job_id: str, request: Request) -> bool:
         outcome = self._transitions.apply(arguments.checked_job_id(job_id), request)
         return isinstance(outcome, Applied | Unchanged)
-
-    def _apply_to_each(
-        self, name: str, jobs: JobFilter, limit: int, eligible: Eligible, request: Request
-    ) -> list[str]:
-        conditions = paging.conditions_of(arguments.checked_filter(jobs))
-        wanted = arguments.checked_limit(limit)
-        with self._transitions.batch(name) as batch:
-            found = batch.table.matching(conditions, eligible, wanted, jobs.order)
-            return batch.apply_to_rows(found, request)
-
-    def _checked_change(self, update: tuple[str, JobRecordUpdateLike]) -> tuple[str, Change]:
-        job_id, change = update
-        return arguments.checked_job_id(job_id), validation.checked_change(change, self._policy)
-
-    def _one_of_many(
-        self, created_by: str | None, now_ms: int, job: JobRecordLike | NewJob
-    ) -> NewRow:
-        record, terms = one_of_many(job, created_by)
-        # Begin anywhere: whoever claimed a removed job of the same id must not match this one.
-        claim_number = int(self._jitter() * _CLAIM_NUMBERS)
-        return new_row(record, terms, self._policy, claim_number=claim_number, now_ms=now_ms)

@@ -6,6 +6,7 @@ from cl_server_shared.errors import InvalidJobError
 from cl_server_shared.models import JobStatus
 from cl_server_shared.protocols.jobs import JobManagement
 from cl_server_shared.testing.job_details import JobDetailsConformance
+from cl_server_shared.testing.job_purge import JobPurgeConformance
 from cl_server_shared.testing.job_reports import JobReportsConformance
 from cl_server_shared.testing.job_repository import JobRepositoryConformance
 from cl_server_shared.testing.job_search import JobSearchConformance
@@ -13,13 +14,12 @@ from cl_server_shared.testing.job_waiting import JobWaitingConformance
 from cl_server_shared.testing.records import at, completed, failed, job
 
 _RESIZE = ["resize"]
-_AFTER_ALL_MS = 2**53
-"""A time by which every job has ended."""
 
 
 class JobManagementConformance(
     JobRepositoryConformance,
     JobDetailsConformance,
+    JobPurgeConformance,
     JobReportsConformance,
     JobSearchConformance,
     JobWaitingConformance,
@@ -215,39 +215,3 @@ class JobManagementConformance(
         repository.fetch_next_job(_RESIZE)
 
         assert repository.recover_expired() == 0
-
-    # purge_finished
-
-    def test_a_purge_removes_ended_jobs_with_their_files_the_oldest_first(
-        self, repository: JobManagement
-    ) -> None:
-        repository.add_job(job("running"))
-        repository.fetch_next_job(_RESIZE)
-        for job_id in ("first", "second", "third"):
-            repository.add_job(job(job_id, status="completed"))
-        removed: list[str] = []
-
-        assert repository.purge_finished(1, 2, removed.append) == []
-        assert repository.purge_finished(_AFTER_ALL_MS, 2, removed.append) == ["first", "second"]
-        assert removed == ["first", "second"]
-        assert {each.job_id for each in repository.find_jobs().jobs} == {"running", "third"}
-
-    def test_files_that_cannot_be_removed_keep_their_row(self, repository: JobManagement) -> None:
-        repository.add_job(job(status="completed"))
-
-        def fail(_job_id: str) -> None:
-            raise PermissionError("not yours")
-
-        with pytest.raises(PermissionError):
-            repository.purge_finished(_AFTER_ALL_MS, 10, fail)
-        assert repository.get_job("job") is not None
-
-    def test_a_job_that_was_retried_keeps_row_and_files(self, repository: JobManagement) -> None:
-        repository.add_jobs([job("first", status="error"), job("second", status="error")])
-        removed: list[str] = []
-
-        repository.retry_job("second")
-        assert repository.purge_finished(_AFTER_ALL_MS, 10, removed.append) == ["first"]
-        assert removed == ["first"]
-        assert repository.get_job("first") is None
-        assert repository.get_job("second") is not None

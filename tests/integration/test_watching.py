@@ -16,7 +16,7 @@ from typing import Final, cast
 import psycopg
 import pytest
 from sqlalchemy import Engine, NullPool, create_engine, make_url, text
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
 
 from cl_server_shared.database import (
     Answers,
@@ -30,12 +30,12 @@ from cl_server_shared.database.changes.notifier import CHANNEL
 from cl_server_shared.errors import DatabaseError
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.jobs.sql import rows as sql_rows
-from cl_server_shared.models import JobRecord, JobStatus
+from cl_server_shared.models import JobRecord, JobRecordUpdate, JobStatus
 from cl_server_shared.process.fork import no_fork
 from tests.support import servers
 from tests.support.processes import child
 from tests.support.refused_threads import no_thread_can_start
-from tests.support.repositories import at, completed, job, repository_on
+from tests.support.repositories import at, completed, container_on, job, repository_on
 from tests.support.waiting import wait_until
 
 pytest_plugins = ["tests.support.databases"]
@@ -191,20 +191,33 @@ def test_a_watch_keeps_no_lock_of_a_sqlite_file(
     assert found.result(SOON) is not None
 
 
-def test_a_wait_on_a_database_of_one_thread_ends_in_time_and_tells_what_to_use(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_wait_on_a_database_of_one_thread_is_refused_and_tells_what_to_use() -> None:
     engine = create_engine("sqlite:///:memory:")
     jobs = repository_on(engine)
     jobs.add_job(job())
     jobs.add_job(job("done", status="completed"))
 
     assert jobs.wait_for_job("done", 5) is not None
-    with pytest.raises(TimeoutError):
-        jobs.wait_for_job("job", 1.5)
-    assert not jobs.wait_for_work(["other"], 0.2)
-    assert "an empty database of its own in every thread" in caplog.text
-    assert "poolclass=StaticPool" in caplog.text
+    for wait in (lambda: jobs.wait_for_job("job", None), lambda: jobs.wait_for_work(["other"], 5)):
+        with pytest.raises(DatabaseError, match="cannot be waited on.*poolclass=StaticPool"):
+            wait()
+    engine.dispose()
+
+
+def test_claims_in_a_database_of_one_thread_need_no_thread(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    engine = create_engine("sqlite:///:memory:")
+    parts = container_on(engine, PROGRESS_MAX_PER_SECOND=1).repository_parts()
+    jobs = SqlJobRepository(sessionmaker(engine), parts)
+    jobs.add_job(job())
+    jobs.fetch_next_job(["resize"])
+    for progress in (1, 2, 3):
+        jobs.update_job("job", JobRecordUpdate(progress=progress))
+
+    found = jobs.get_job("job")
+    assert found is not None
+    assert (found.progress, parts.leases.is_keeping, caplog.messages) == (3, False, [])
     engine.dispose()
 
 

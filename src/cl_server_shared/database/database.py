@@ -52,10 +52,9 @@ class Database:
         self.has_private_connections: Final = not isinstance(
             engine.pool, StaticPool | SingletonThreadPool
         )
-        """Whether threads of our own may use this database without harm to a caller's session.
-
-        False for one in memory, where everybody shares one connection, and with it a transaction.
-        """
+        """Whether nobody shares a connection, and so a transaction, with a caller's session."""
+        self.is_for_one_thread: Final = isinstance(engine.pool, SingletonThreadPool)
+        """Whether only the thread that used this database first can reach it."""
         self.hub: Final = ChangeHub(
             self.look,
             lambda: source_for(require_engine(self._engine), self._connections),

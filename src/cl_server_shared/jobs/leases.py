@@ -13,6 +13,7 @@ from cl_server_shared.jobs.sql.claims import RENEW
 from cl_server_shared.process.background import BackgroundThread
 from cl_server_shared.process.clock import Clock
 from cl_server_shared.process.fork import no_fork, renew_after_fork
+from cl_server_shared.process.log_limits import Outage
 
 _LOG: Final = logging.getLogger(__name__)
 _LOST_CLAIMS_KEPT: Final = 10_000
@@ -124,6 +125,9 @@ class LeaseKeeper:
         """How long a claim stays valid, in milliseconds."""
         self._clock: Final = clock
         self._thread: Final = BackgroundThread("lease-keeper", self._renew_in_time)
+        self._outage: Final = Outage(
+            _LOG, "leases cannot be renewed, trying again: %s", "leases are renewed again"
+        )
         self.after_fork()
         renew_after_fork(self)
 
@@ -144,6 +148,8 @@ class LeaseKeeper:
 
     def keep(self, claims: Claims, database: Database) -> None:
         """Keep *claims*, of jobs in *database*, alive from now on, for as long as there are any."""
+        if database.is_for_one_thread:
+            return  # nobody else can take them
         with self._lock:
             if claims not in self._watched:
                 self._watched[claims] = database
@@ -158,8 +164,10 @@ class LeaseKeeper:
         for claims, database in watched:
             try:
                 self._renew(claims, database)
-            except Exception:  # noqa: BLE001  # whatever fails, the other leases must be kept
-                _LOG.exception("leases could not be renewed; trying again")
+            except Exception as error:  # noqa: BLE001  # whatever fails, the other leases must be kept
+                self._outage.begin(error)
+            else:
+                self._outage.end()
 
     def _renew(self, claims: Claims, database: Database) -> None:
         live = claims.live()

@@ -12,6 +12,7 @@ from cl_server_shared.errors import ContainerClosedError
 from cl_server_shared.process.background import BackgroundThread
 from cl_server_shared.process.clock import Clock
 from cl_server_shared.process.fork import no_fork, renew_after_fork
+from cl_server_shared.process.log_limits import Outage
 
 _LOG: Final = logging.getLogger(__name__)
 _SECOND_MS: Final = 1000
@@ -46,6 +47,9 @@ class ProgressThrottle:
         self._clock: Final = clock
         self._write: Final = write
         self._thread: Final = BackgroundThread("late-progress", self._write_due)
+        self._outage: Final = Outage(
+            _LOG, "progress cannot be stored, trying again: %s", "progress is stored again"
+        )
         self.jobs: Final[dict[str, _Job]] = {}
         """The jobs of which something was reported lately, by id; for its owner to look into."""
         self.after_fork()
@@ -115,12 +119,14 @@ class ProgressThrottle:
                 self._write(job_id, progress)
         except ContainerClosedError as error:
             _LOG.warning("job %s: progress %d was not stored: %s", job_id, progress, error)
-        except Exception:  # noqa: BLE001  # whatever failed, the last report must not be lost
-            _LOG.exception("job %s: progress %d was not stored; trying again", job_id, progress)
+        except Exception as error:  # noqa: BLE001  # whatever failed, the last must not be lost
+            self._outage.begin(error)
             with self._lock:
                 job = self.jobs.get(job_id)
                 if job is not None and job.waiting is None:
                     _keep(job, progress, _SECOND_MS)
+        else:
+            self._outage.end()
 
 
 def _keep(job: _Job, progress: int, delay_ms: int) -> None:

@@ -103,6 +103,7 @@ class Reporting:
             and change.status is None
             and known_progress < progress
             and change == Change(progress=progress)
+            and not self._jobs.database.is_for_one_thread  # another thread would write it
             and not self._throttle.admits(job_id, progress, now_ms)
         )
 

@@ -1,13 +1,11 @@
 """Watches of the database: what somebody waits for, and what would be news to them."""
 
-import logging
 import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final, Literal, NamedTuple, final, override
 
 from cl_server_shared.database import Answers, ChangeSubscription, Row
-from cl_server_shared.errors import DatabaseError
 from cl_server_shared.jobs import rows
 from cl_server_shared.jobs.arguments import checked_task_types
 from cl_server_shared.jobs.claiming import Claiming
@@ -16,14 +14,13 @@ from cl_server_shared.jobs.job_state import FINAL
 from cl_server_shared.jobs.rows import JobRow, JobVersion
 from cl_server_shared.jobs.sql.claims import WORK
 from cl_server_shared.jobs.sql.rows import VERSIONS
+from cl_server_shared.jobs.waiting.polls import Polls
 from cl_server_shared.models import JobRecord, JobStatus
 from cl_server_shared.process.clock import Clock
 from cl_server_shared.protocols.waiting import JobSnapshot, Watch, WatchSource
 
-_LOG: Final = logging.getLogger(__name__)
 _LIVE: Final = frozenset(JobStatus) - FINAL
 _SWEEP_EVERY_MS: Final = 250
-_POLL_SECONDS: Final = 1.0
 
 
 @final
@@ -56,44 +53,6 @@ class JobWatches(WatchSource):
 
 
 @final
-class _Polls:
-    """The polls of one owner: the first alone, from the second on woken by changes."""
-
-    def __init__(self, jobs: JobDatabase, subscription: ChangeSubscription) -> None:
-        self._jobs: Final = jobs
-        self._subscription: Final = subscription
-        self.pause_seconds: float = 0  # until the second poll, which begins the watch
-        self._has_polled = False
-
-    def poll[T](self, read: Callable[[], T]) -> T | None:
-        """Return what *read* finds; None where the database failed, except at the first poll.
-
-        Raises:
-            DatabaseError: the database failed at the first poll, or was closed meanwhile.
-        """
-        if not self._has_polled:
-            found = read()
-            self._has_polled = True
-            return found
-        self._subscription.begin_poll()
-        is_watched = self._jobs.database.hub.add(self._subscription)
-        self.pause_seconds = math.inf if is_watched else _POLL_SECONDS
-        try:
-            return read()
-        except DatabaseError as error:
-            _LOG.warning("a poll failed, waiting for the next: %s", error)
-            return None
-
-    def wait_for(self, is_news: Callable[[Answers], bool]) -> None:
-        """Be woken only by answers that are news."""
-        self._subscription.wait_for(is_news)
-
-    def close(self) -> None:
-        """Wake the owner no more."""
-        self._jobs.database.hub.discard(self._subscription)
-
-
-@final
 class JobWatch(Watch[JobSnapshot]):
     """Watches one job: the row that was there at the first poll, and no later one of its id.
 
@@ -110,7 +69,7 @@ class JobWatch(Watch[JobSnapshot]):
         self._jobs: Final = jobs
         self._job_id: Final = job_id
         self._only_final: Final = only_final
-        self._polls: Final = _Polls(jobs, ChangeSubscription(VERSIONS, [job_id], wake))
+        self._polls: Final = Polls(jobs, ChangeSubscription(VERSIONS, [job_id], wake))
         self._version: JobVersion | None = None
         self._shown: JobRecord | None = None
 
@@ -188,7 +147,7 @@ class WorkWatch(Watch[Literal[True]]):
     ) -> None:
         self._jobs: Final = jobs
         self._task_types: Final = task_types
-        self._polls: Final = _Polls(jobs, ChangeSubscription(WORK, task_types, wake))
+        self._polls: Final = Polls(jobs, ChangeSubscription(WORK, task_types, wake))
         self._claiming: Final = claiming
         self._clock: Final = clock
         self._due_at: float = math.inf

@@ -199,7 +199,7 @@ def test_a_wait_on_a_database_of_one_thread_is_refused_and_tells_what_to_use() -
 
     assert jobs.wait_for_job("done", 5) is not None
     for wait in (lambda: jobs.wait_for_job("job", None), lambda: jobs.wait_for_work(["other"], 5)):
-        with pytest.raises(DatabaseError, match="cannot be waited on.*poolclass=StaticPool"):
+        with pytest.raises(DatabaseError, match=r"cannot be waited on.*poolclass=StaticPool"):
             wait()
     engine.dispose()
 

@@ -11,7 +11,7 @@ from cl_server_shared.events.memory import MemoryBroadcaster
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import QueueEntry
 from tests.support.repositories import (
-    SettableClock,
+    ManualClock,
     at,
     completed,
     failed,
@@ -26,8 +26,8 @@ RESIZE: Final = ["resize"]
 
 
 @pytest.fixture
-def clock() -> SettableClock:
-    return SettableClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def broadcaster() -> MemoryBroadcaster:
 
 
 @pytest.fixture
-def jobs(engine: Engine, clock: SettableClock, broadcaster: MemoryBroadcaster) -> SqlJobRepository:
+def jobs(engine: Engine, clock: ManualClock, broadcaster: MemoryBroadcaster) -> SqlJobRepository:
     return repository_on(engine, clock=clock, broadcaster=broadcaster)
 
 
@@ -78,7 +78,7 @@ def test_a_batch_of_updates_stores_different_ends(
 
 
 def test_a_lost_claim_in_a_batch_leaves_the_others_alone(
-    jobs: SqlJobRepository, engine: Engine, clock: SettableClock
+    jobs: SqlJobRepository, engine: Engine, clock: ManualClock
 ) -> None:
     jobs.add_jobs([job(name) for name in "abc"])
     assert len(jobs.fetch_next_jobs(RESIZE, 3)) == 3
@@ -168,7 +168,7 @@ def test_the_end_of_a_savepoint_is_no_commit(
 
 
 def test_a_purge_removes_rows_with_their_files_the_oldest_first(
-    jobs: SqlJobRepository, clock: SettableClock
+    jobs: SqlJobRepository, clock: ManualClock
 ) -> None:
     for job_id in ("first", "second", "third"):
         jobs.add_job(job(job_id, status="completed"))

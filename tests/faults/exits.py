@@ -20,9 +20,9 @@ from sqlalchemy import Engine
 
 from cl_server_shared.database import make_engine
 from tests.faults.both_databases import both_databases
-from tests.faults.event_assertions import heard, last_states_lost
-from tests.faults.event_environment import Studio, jobs_in, kept_in, marked_in
-from tests.faults.mqtt_recorder import Witness
+from tests.faults.event_assertions import last_states_lost, received_events
+from tests.faults.event_environment import EventEnvironment, jobs_in, kept_in, marked_in
+from tests.faults.mqtt_recorder import MqttRecorder
 from tests.faults.programs import program
 from tests.faults.publishers import only_look
 from tests.support.faulty_brokers import Fault, dropped, frozen
@@ -101,10 +101,13 @@ def end_processes(url: str, broker: Address, cases: Sequence[Case]) -> Result:
     endings = [_end_one(url, topic, case) for case in cases]
     untold = marked_in(engine)
     assert jobs_in(engine, "%") == len(cases) * _JOBS
-    with Witness(broker, topic) as witness, child(partial(only_look, Studio(url, broker, topic))):
+    with (
+        MqttRecorder(broker, topic) as recorder,
+        child(partial(only_look, EventEnvironment(url, broker, topic))),
+    ):
         _await_no_marks(engine)
-        witness.catch_up()
-        lost = last_states_lost(kept_in(engine), heard(witness.payloads))
+        recorder.catch_up()
+        lost = last_states_lost(kept_in(engine), received_events(recorder.payloads))
     result = Result(endings, untold, lost, marked_in(engine))
     engine.dispose()
     return result

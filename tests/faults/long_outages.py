@@ -21,11 +21,11 @@ from cl_server_shared.container import running
 from cl_server_shared.database import make_engine
 from cl_server_shared.protocols.jobs import JobManagement
 from tests.faults.both_databases import both_databases
-from tests.faults.event_assertions import heard, last_states_lost
-from tests.faults.event_environment import Studio, kept_in, marked_in
-from tests.faults.mqtt_recorder import Witness
+from tests.faults.event_assertions import last_states_lost, received_events
+from tests.faults.event_environment import EventEnvironment, kept_in, marked_in
+from tests.faults.mqtt_recorder import MqttRecorder
 from tests.faults.publishers import look_for_work
-from tests.faults.tcp_proxy import Gate
+from tests.faults.tcp_proxy import TcpProxy
 from tests.support.processes import child
 from tests.support.repositories import completed, job
 from tests.support.servers import BrokerProcess, broker_process
@@ -72,20 +72,20 @@ def sit_out(url: str, broker: BrokerProcess, events: int) -> Result:
     """Change jobs of an empty database while the broker is away, then start it."""
     broker.kill()
     topic, engine = f"cl-test/{uuid4().hex}", make_engine(url)
-    with Gate(broker.address) as gate, tempfile.TemporaryDirectory() as folder:
-        grown, studio = Path(folder) / "grown", Studio(url, gate.address, topic)
-        gate.shut()
-        with child(partial(_change_and_look, studio, events, grown)):
+    with TcpProxy(broker.address) as proxy, tempfile.TemporaryDirectory() as folder:
+        grown, environment = Path(folder) / "grown", EventEnvironment(url, proxy.address, topic)
+        proxy.shut()
+        with child(partial(_change_and_look, environment, events, grown)):
             wait_until(lambda: grown.exists() and grown.read_text(), _PATIENCE_SECONDS)
             broker.start()
-            with Witness(broker.address, topic) as witness:
-                gate.open()  # not before somebody listens
+            with MqttRecorder(broker.address, topic) as recorder:
+                proxy.open()  # not before somebody listens
                 began_at = time.monotonic()
                 with suppress(TimeoutError):  # what is not told by then is counted
                     wait_until(lambda: not marked_in(engine), _PATIENCE_SECONDS)
                 told_after_seconds = time.monotonic() - began_at
-                witness.catch_up()
-        rows, told = kept_in(engine), heard(witness.payloads)
+                recorder.catch_up()
+        rows, told = kept_in(engine), received_events(recorder.payloads)
         growth_mb = float(grown.read_text())
     committed = sum(row.event_seq for row in rows)
     result = Result(
@@ -102,11 +102,11 @@ def sit_out(url: str, broker: BrokerProcess, events: int) -> Result:
     return result
 
 
-def _change_and_look(studio: Studio, events: int, grown: Path) -> None:
+def _change_and_look(environment: EventEnvironment, events: int, grown: Path) -> None:
     """Add, claim and complete jobs in batches, tell how memory grew, then only look for work."""
     batches = -(-events // (_BATCH * _EVENTS_OF_A_JOB))
     full = min(batches, _FULL_AFTER_EVENTS // (_BATCH * _EVENTS_OF_A_JOB))
-    with running(studio.container()) as container:
+    with running(environment.container()) as container:
         jobs = container.job_repository()
         for number in range(full):
             _change(jobs, number)

@@ -20,7 +20,7 @@ _MARKER: Final = b"marker "
 
 
 @final
-class Witness:
+class MqttRecorder:
     """Writes down every message on a topic, from its `with` block's start to its end.
 
     Its session outlives its connection (clean start false), and it comes back within a few
@@ -30,7 +30,7 @@ class Witness:
 
     A broker that is killed with an acknowledgement unread resets the connection, and paho, which
     meets that when it acknowledges the next message, throws away what it has not read: let it reach
-    such a broker through a `Gate`.
+    such a broker through a `TcpProxy`.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Witness:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._client = Client(
             CallbackAPIVersion.VERSION2,
-            f"witness{uuid4().hex[:16]}",
+            f"recorder{uuid4().hex[:15]}",
             protocol=MQTTProtocolVersion.MQTTv5,
         )
         self._client.on_connect = self._on_connect

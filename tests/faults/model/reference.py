@@ -33,7 +33,7 @@ class Visible(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What the world is told of a change."""
+    """What subscribers are told of a change."""
 
     job_id: str
     status: str
@@ -106,7 +106,7 @@ class ModelJob:
 @final
 @dataclass(slots=True)
 class ModelJobs:
-    """All jobs, what each worker believes to have claimed (`held`), and what the world was told."""
+    """All jobs, what each worker believes to have claimed (`held`), and what was published."""
 
     now_ms: int
     jobs: dict[str, ModelJob] = field(default_factory=dict)

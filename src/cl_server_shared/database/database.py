@@ -57,7 +57,7 @@ class Database:
         False for one in memory, where everybody shares one connection, and with it a transaction.
         """
         self.hub: Final = ChangeHub(
-            self.look,
+            self.read,
             lambda: source_for(require_engine(self._engine), self._connections),
             must_notify=engine.dialect.name == "postgresql",
         )
@@ -92,7 +92,7 @@ class Database:
             self.hub.note_change()
         return rows
 
-    def look(self, statement: Statement, values: Values) -> Sequence[Row]:
+    def read(self, statement: Statement, values: Values) -> Sequence[Row]:
         """Run *statement*, which only reads; on a shared connection it ends nobody's transaction.
 
         Raises:
@@ -225,9 +225,9 @@ class Database:
         self._connections: Connections = (
             SharedConnection(engine) if is_shared else PrivateConnections(engine, self._options)
         )
-        takes_turns = self.dialect.name == "sqlite" and not is_shared
+        commits_in_groups = self.dialect.name == "sqlite" and not is_shared
         self._group_commit = (
-            GroupCommit(self._options.lock_timeout_seconds) if takes_turns else None
+            GroupCommit(self._options.lock_timeout_seconds) if commits_in_groups else None
         )
         self._compiled: dict[Statement, Compiled] = {}
         self._reads_any_text = False

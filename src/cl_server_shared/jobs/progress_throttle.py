@@ -47,7 +47,7 @@ class ProgressThrottle:
         self._write: Final = write
         self._thread: Final = BackgroundThread("late-progress", self._write_due)
         self.jobs: Final[dict[str, _Job]] = {}
-        """The jobs of which something was reported lately, by id; for its owner to look into."""
+        """The jobs of which something was reported lately, by id; for its owner to read."""
         self.after_fork()
         renew_after_fork(self)
 

@@ -187,9 +187,9 @@ def test_a_purge_removes_rows_with_their_files_the_oldest_first(
 def test_the_queue_shows_what_waits_in_claim_order(jobs: SqlJobRepository, engine: Engine) -> None:
     for job_id, priority in (("low", -1), ("first", 0), ("second", 0), ("high", 5)):
         jobs.add_job(job(job_id), priority=priority)
-    in_line = select(QueueEntry).order_by(QueueEntry.priority.desc(), QueueEntry.id)
+    in_claim_order = select(QueueEntry).order_by(QueueEntry.priority.desc(), QueueEntry.id)
     with Session(engine) as session:
-        shown = [entry.job_id for entry in session.scalars(in_line)]
+        shown = [entry.job_id for entry in session.scalars(in_claim_order)]
 
     claimed: list[str] = []
     while (found := jobs.fetch_next_job(RESIZE)) is not None:

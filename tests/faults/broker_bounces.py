@@ -49,7 +49,7 @@ WAYS: Final[Sequence[Way]] = ("kill", "terminate", "cut off")
 _PUBLISHERS: Final = 4
 _PAUSE_SECONDS: Final = 0.05
 _AWAY_SECONDS: Final = 0.5
-_PATIENCE_SECONDS: Final = 30
+_TIMEOUT_SECONDS: Final = 30
 _HOLD_MS: Final = 15_000  # one publisher may come back so much later than another
 _NONE_LOST: Final = Losses(0, 0)
 
@@ -109,11 +109,11 @@ class Bouncer:
     def __init__(self, broker: BrokerProcess, way: Way, topic: str) -> None:
         self._broker: Final = broker
         self._way: Final = way
-        self._line: Final = TcpProxy(broker.address)
+        self._recorder_proxy: Final = TcpProxy(broker.address)
         self.given: Final[list[Change]] = []
         self._in_order: Final = InOrder(self._take, wait_ms=_HOLD_MS)
         self.proxy: Final = TcpProxy(broker.address)
-        self.recorder: Final = MqttRecorder(self._line.address, topic, self._tell)
+        self.recorder: Final = MqttRecorder(self._recorder_proxy.address, topic, self._receive)
 
     def bounce(self, away_seconds: float) -> None:
         """End the broker, start it after a while, and see the recorder listen again."""
@@ -130,7 +130,7 @@ class Bouncer:
         self.recorder.await_grant(grants + 1)
         self.proxy.open()
 
-    def _tell(self, payload: bytes) -> None:
+    def _receive(self, payload: bytes) -> None:
         event = decode_event(payload)
         assert not isinstance(event, NotAnEvent), event.reason
         self._in_order(event)
@@ -140,7 +140,7 @@ class Bouncer:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            for each in (self._in_order, self._line, self.proxy, self.recorder):
+            for each in (self._in_order, self._recorder_proxy, self.proxy, self.recorder):
                 stack.enter_context(each)
             self._open = stack.pop_all()
         return self
@@ -154,12 +154,12 @@ def bounce_broker(url: str, broker: BrokerProcess, bounces: Bounces, random: Ran
     topic, engine = f"cl-test/{uuid4().hex}", make_engine(url)
     with Bouncer(broker, bounces.way, topic) as bouncer, tempfile.TemporaryDirectory() as folder:
         environment = EventEnvironment(url, bouncer.proxy.address, topic)
-        hush = Path(folder) / "hush"
-        with _publishers(environment, hush) as publishers:
+        stop = Path(folder) / "stop"
+        with _publishers(environment, stop) as publishers:
             for pause_seconds in bounces.pauses(random):
                 time.sleep(pause_seconds)
                 bouncer.bounce(random.uniform(0, _AWAY_SECONDS))
-            hush.touch()
+            stop.touch()
             _await_all(engine, bouncer.recorder)
             failures = [failure for each in publishers if (failure := each.failure())]
         result = _judged(bounces, engine, bouncer, failures)
@@ -168,10 +168,10 @@ def bounce_broker(url: str, broker: BrokerProcess, bounces: Bounces, random: Ran
 
 
 @contextmanager
-def _publishers(environment: EventEnvironment, hush: Path) -> Generator[list[Child[None]]]:
+def _publishers(environment: EventEnvironment, stop: Path) -> Generator[list[Child[None]]]:
     with ExitStack() as stack:
         yield [
-            stack.enter_context(child(partial(do_jobs, environment, "any", _PAUSE_SECONDS, hush)))
+            stack.enter_context(child(partial(do_jobs, environment, "any", _PAUSE_SECONDS, stop)))
             for _ in range(_PUBLISHERS)
         ]
 
@@ -185,7 +185,7 @@ def _await_all(engine: Engine, recorder: MqttRecorder) -> None:
         )
 
     with suppress(TimeoutError):
-        wait_until(are_all_told, _PATIENCE_SECONDS)
+        wait_until(are_all_told, _TIMEOUT_SECONDS)
 
 
 def _judged(bounces: Bounces, engine: Engine, bouncer: Bouncer, failures: list[str]) -> Result:

@@ -35,7 +35,7 @@ _PAUSE_SECONDS: Final = 0.05
 _LONGEST_PEACE_SECONDS: Final = 4
 _AWAY_SECONDS: Final = 2
 _WARM_UP: Final = 0.25  # of the samples: caches fill
-_PATIENCE_SECONDS: Final = 60
+_TIMEOUT_SECONDS: Final = 60
 _GROWTH_MB_A_MINUTE: Final = 1
 
 
@@ -93,14 +93,14 @@ def soak(url: str, broker: BrokerProcess, seconds: float, random: Random) -> Res
     upgrade(engine)
     with Bouncer(broker, "kill", topic) as bouncer, tempfile.TemporaryDirectory() as folder:
         environment = EventEnvironment(url, bouncer.proxy.address, topic)
-        hush = Path(folder) / "hush"
-        with child(partial(do_jobs, environment, "survivor", _PAUSE_SECONDS, hush)) as survivor:
+        stop = Path(folder) / "stop"
+        with child(partial(do_jobs, environment, "survivor", _PAUSE_SECONDS, stop)) as survivor:
             with ExitStack() as short_lived:
                 trouble = _Trouble(environment, bouncer, short_lived, random)
                 samples = trouble.make(survivor.pid, seconds)
-            hush.touch()
+            stop.touch()
             with suppress(TimeoutError):  # what is not told by then is counted
-                wait_until(lambda: not marked_in(engine), _PATIENCE_SECONDS)
+                wait_until(lambda: not marked_in(engine), _TIMEOUT_SECONDS)
             bouncer.recorder.catch_up()
             assert survivor.failure() is None, survivor.failure()
         rows, told = kept_in(engine), received_events(bouncer.recorder.payloads)

@@ -24,7 +24,7 @@ from tests.faults.event_assertions import last_states_lost, received_events
 from tests.faults.event_environment import EventEnvironment, jobs_in, kept_in, marked_in
 from tests.faults.mqtt_recorder import MqttRecorder
 from tests.faults.programs import program
-from tests.faults.publishers import only_look
+from tests.faults.publishers import only_poll
 from tests.support.faulty_brokers import Fault, dropped, frozen
 from tests.support.processes import child
 from tests.support.servers import Address, broker_process
@@ -39,7 +39,7 @@ STATUS_OF: Final = {
     "running wait": 128 + 15,
 }
 _JOBS: Final = 50
-_PATIENCE_SECONDS: Final = 30
+_TIMEOUT_SECONDS: Final = 30
 
 
 class Case(NamedTuple):
@@ -103,7 +103,7 @@ def end_processes(url: str, broker: Address, cases: Sequence[Case]) -> Result:
     assert jobs_in(engine, "%") == len(cases) * _JOBS
     with (
         MqttRecorder(broker, topic) as recorder,
-        child(partial(only_look, EventEnvironment(url, broker, topic))),
+        child(partial(only_poll, EventEnvironment(url, broker, topic))),
     ):
         _await_no_marks(engine)
         recorder.catch_up()
@@ -123,18 +123,18 @@ def _end_one(url: str, topic: str, case: Case) -> Ending:
 
 def end_of(process: subprocess.Popen[bytes], way: str, done: Path) -> tuple[int, float]:
     """Return the exit status, and the seconds from the work's end or from SIGTERM to it."""
-    wait_until(lambda: done.exists() and done.read_text(), _PATIENCE_SECONDS)
+    wait_until(lambda: done.exists() and done.read_text(), _TIMEOUT_SECONDS)
     began_at = float(done.read_text())
     if way.endswith("wait"):
         began_at = time.monotonic()
         process.terminate()
-    status = process.wait(_PATIENCE_SECONDS)
+    status = process.wait(_TIMEOUT_SECONDS)
     return status, time.monotonic() - began_at
 
 
 def _await_no_marks(engine: Engine) -> None:
     with suppress(TimeoutError):  # what is not told by then is counted
-        wait_until(lambda: not marked_in(engine), _PATIENCE_SECONDS)
+        wait_until(lambda: not marked_in(engine), _TIMEOUT_SECONDS)
 
 
 def main() -> int:

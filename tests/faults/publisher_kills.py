@@ -2,7 +2,7 @@
 
 Processes change jobs' states as fast as they can and are killed (SIGKILL) at random moments, half
 of them while the broker is frozen, so that commits pile up that it has not acknowledged. First one
-process at a time; the next one that starts has nothing of its own to tell, and only looks for work.
+process at a time; the next one that starts has nothing of its own to tell, and only polls for work.
 Then one of a fleet of four, whose others live on. A kill counts as one *in between* if at that
 moment there were committed states of the killed one that had not reached the subscriber.
 """
@@ -24,13 +24,13 @@ from tests.faults.both_databases import both_databases
 from tests.faults.event_assertions import last_states_lost, received_events
 from tests.faults.event_environment import EventEnvironment, jobs_in, kept_in, marked_in
 from tests.faults.mqtt_recorder import MqttRecorder
-from tests.faults.publishers import change_states, only_look
+from tests.faults.publishers import change_states, only_poll
 from tests.support.processes import Child, child
 from tests.support.servers import BrokerProcess, broker_process
 from tests.support.waiting import wait_until
 
 _LONGEST_WORK_SECONDS: Final = 0.2
-_PATIENCE_SECONDS: Final = 30
+_TIMEOUT_SECONDS: Final = 30
 _FLEET: Final = 4
 
 
@@ -93,15 +93,15 @@ class Killing:
         self._open.close()
 
     def kill_one_after_the_other(self, kills: int) -> Result:
-        """Kill so many, each the only one, then start one that only looks."""
+        """Kill so many, each the only one, then start one that only polls."""
         for _ in range(kills):
             with self._publisher("alone") as publisher:
                 self._kill_at_work(publisher)
-        with child(partial(only_look, self._environment)):
+        with child(partial(only_poll, self._environment)):
             return self._judged()
 
     def kill_of_a_fleet(self, kills: int) -> Result:
-        """Kill one of four so often; each has a successor. At the end three only look."""
+        """Kill one of four so often; each has a successor. At the end three only poll."""
         with ExitStack() as fleet:
             members = [fleet.enter_context(self._publisher(f"type {n}")) for n in range(_FLEET)]
             for number in range(kills):
@@ -110,7 +110,7 @@ class Killing:
                 members[environment] = fleet.enter_context(self._publisher(f"type {environment}"))
         with ExitStack() as survivors:
             for _ in range(_FLEET - 1):
-                survivors.enter_context(child(partial(only_look, self._environment)))
+                survivors.enter_context(child(partial(only_poll, self._environment)))
             return self._judged()
 
     def _publisher(self, task_type: str) -> AbstractContextManager[Child[None]]:
@@ -126,10 +126,10 @@ class Killing:
         assert failure is None, failure
         publisher.kill()
         self._kills += 1
-        self._in_between += self._has_untold(f"{publisher.pid}-")
+        self._in_between += self._has_unannounced(f"{publisher.pid}-")
         self._broker.cont()
 
-    def _has_untold(self, prefix: str) -> bool:
+    def _has_unannounced(self, prefix: str) -> bool:
         named = f'"job_id":"{prefix}'.encode()
         told = received_events(payload for payload in self._recorder.payloads if named in payload)
         rows = [row for row in kept_in(self._engine) if row.job_id.startswith(prefix)]
@@ -138,7 +138,7 @@ class Killing:
     def _judged(self) -> Result:
         began_at = time.monotonic()
         with suppress(TimeoutError):  # what is not told by then is counted
-            wait_until(lambda: not marked_in(self._engine), _PATIENCE_SECONDS)
+            wait_until(lambda: not marked_in(self._engine), _TIMEOUT_SECONDS)
         told_after_seconds = time.monotonic() - began_at
         self._recorder.catch_up()
         rows, told = kept_in(self._engine), received_events(self._recorder.payloads)

@@ -15,17 +15,17 @@ _POLL_SECONDS: Final = 0.05
 
 
 def do_jobs(
-    environment: EventEnvironment, task_type: str, pause_seconds: float, hush: Path
+    environment: EventEnvironment, task_type: str, pause_seconds: float, stop: Path
 ) -> None:
-    """Do one job after the other until the file *hush* is there; then only look for work."""
+    """Do one job after the other until the file *stop* is there; then only poll for work."""
     with running(environment.container()) as container:
         jobs = container.job_repository()
         for number in count():
-            if hush.exists():
+            if stop.exists():
                 break
             do_a_job(jobs, f"{os.getpid()}-{number}", task_type)
             time.sleep(pause_seconds)
-        look_for_work(jobs)
+        poll_for_work(jobs)
 
 
 def do_a_job(jobs: JobManagement, job_id: str, task_type: str) -> None:
@@ -50,14 +50,14 @@ def change_states(environment: EventEnvironment, task_type: str, pause_seconds: 
             time.sleep(pause_seconds)
 
 
-def only_look(environment: EventEnvironment) -> None:
-    """Be the next process: it has nothing to do, and looks for work until killed."""
+def only_poll(environment: EventEnvironment) -> None:
+    """Be the next process: it has nothing to do, and polls for work until killed."""
     with running(environment.container()) as container:
-        look_for_work(container.job_repository())
+        poll_for_work(container.job_repository())
 
 
-def look_for_work(jobs: JobManagement) -> None:
-    """Look for jobs of a type that nobody adds, until killed."""
+def poll_for_work(jobs: JobManagement) -> None:
+    """Poll for jobs of a type that nobody adds, until killed."""
     while True:
         assert jobs.fetch_next_job(["nothing"]) is None
         time.sleep(_POLL_SECONDS)

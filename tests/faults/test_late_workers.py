@@ -103,7 +103,7 @@ def test_a_worker_that_thaws_after_another_finished_changes_nothing(
 def test_a_worker_that_thaws_while_another_works_changes_nothing(
     environment: ProcessEnvironment, engine: Engine
 ) -> None:
-    # Its lease is so long that its keeper changes no row between the two looks.
+    # Its lease is so long that its keeper changes no row between the two polls.
     other = replace(environment, lease_seconds=60).repository(engine)
     other.add_jobs([job(name, name) for name in BOTH])
     with frozen_workers(environment, *BOTH) as workers:

@@ -39,7 +39,7 @@ KINDS: Final = ("sqlite", "sqlite-wal", "postgresql")
 _PAUSE_SECONDS: Final = 0.12
 _ADDER_KILLED_EVERY: Final = 10
 _GRACE_SECONDS: Final = 1
-_PATIENCE_SECONDS: Final = 60
+_TIMEOUT_SECONDS: Final = 60
 
 
 @final
@@ -127,10 +127,10 @@ def _await_end(engine: Engine) -> None:
     try:
         wait_until(
             lambda: number_of(engine, JobStatus.queued, JobStatus.processing) == 0,
-            _PATIENCE_SECONDS,
+            _TIMEOUT_SECONDS,
         )
     except TimeoutError:
-        print(f"there are unfinished jobs {_PATIENCE_SECONDS} s after the last kill")
+        print(f"there are unfinished jobs {_TIMEOUT_SECONDS} s after the last kill")
 
 
 @contextmanager

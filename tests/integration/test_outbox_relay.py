@@ -22,7 +22,7 @@ from tests.support.waiting import BUSY_SECONDS, wait_until
 
 pytest_plugins = ["tests.support.databases"]
 
-_PROGRAM: Final = Path(__file__).parent.parent / "programs" / "look_at_the_end.py"
+_PROGRAM: Final = Path(__file__).parent.parent / "programs" / "first_use_at_exit.py"
 _EVENT: Final = JobEvent(
     job_id="job", event_type=JobStatus.queued, timestamp=1, progress=0, task_type="resize", seq=1
 )
@@ -30,7 +30,7 @@ _EVENT: Final = JobEvent(
 
 @final
 class CountingClock(Clock):
-    """Counts how often it was asked: the outbox asks at every look."""
+    """Counts how often it was asked: the outbox asks at every poll."""
 
     def __init__(self) -> None:
         self.asked = 0

@@ -176,9 +176,9 @@ def test_what_a_dead_worker_left_at_the_broker_is_as_old_as_its_timestamp(
     try:
         with (
             registry(mqtt_broker, topic, forget_after_seconds=60) as known,
-            registry(mqtt_broker, topic, forget_after_seconds=600) as patient,
+            registry(mqtt_broker, topic, forget_after_seconds=600) as lasting,
         ):
-            wait_until(lambda: len(patient.workers()) == 3)
+            wait_until(lambda: len(lasting.workers()) == 3)
             wait_until(lambda: len(known.workers()) == 2)
             assert ids(known) == ["ahead", "fresh"]
     finally:

@@ -185,7 +185,7 @@ FEW_SCHEDULES: Final = (
         [((False, "job"), "processing")],
     ),
     Scenario(
-        "an update after a renewal, and a look for lost jobs",
+        "an update after a renewal, and a search for lost jobs",
         [*EXPIRED, renew(FIRST)],
         [report(FIRST, JobRecordUpdate(error_message="half done")), fetch(SECOND)],
         [((True, None), "processing")],

@@ -210,10 +210,10 @@ class JobsMachine(RuleBasedStateMachine):
 
     @precondition(strategies.has_jobs)
     @rule(who=strategies.WHO, job_id=strategies.ANY_ID, statuses=strategies.STATUSES)
-    def look(self, who: str, job_id: str, statuses: set[JobStatus] | None) -> None:
+    def read(self, who: str, job_id: str, statuses: set[JobStatus] | None) -> None:
         job, found = self.model.jobs.get(job_id), self._jobs(who).get_job(job_id)
         self._same(None if found is None else shown(found), None if job is None else record_of(job))
-        newest_first = sorted(self.model.jobs.values(), key=lambda job: -job.place)
+        newest_first = sorted(self.model.jobs.values(), key=lambda job: -job.position)
         expected = [job for job in newest_first if statuses is None or job.status in statuses]
         pages = all_found(self._jobs(who), JobFilter(statuses=statuses))
         self._same(list(map(shown, pages)), list(map(record_of, expected)))

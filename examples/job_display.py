@@ -25,7 +25,7 @@ _STYLES: Final = {JobStatus.completed: "green", JobStatus.error: "red"}
 class JobBars:
     """A bar for all jobs and one for each; of many jobs, only those that run are shown.
 
-    They show while the `with` block runs. One thread moves them; any thread may call `hear`.
+    They show while the `with` block runs. One thread moves them; any thread may call `receive`.
 
     Args:
         console: where they are drawn.
@@ -42,7 +42,7 @@ class JobBars:
         self._are_few: Final = jobs <= _FEW_JOBS
         self._bars: Final[dict[str, TaskID]] = {}
         self._seen: Final[dict[str, int]] = {}
-        self._heard: Final[SimpleQueue[JobEvent]] = SimpleQueue()
+        self._received: Final[SimpleQueue[JobEvent]] = SimpleQueue()
         self.events: int = 0
 
     def __enter__(self) -> Self:
@@ -66,9 +66,9 @@ class JobBars:
         """Return the ids of at most so many jobs that are not final, the oldest first."""
         return list(islice(self._bars, most))
 
-    def hear(self, event: JobEvent) -> None:
+    def receive(self, event: JobEvent) -> None:
         """Take an event from a broadcaster's thread."""
-        self._heard.put(event)
+        self._received.put(event)
 
     def follow(self, for_seconds: float) -> None:
         """Move the bars as events say, for so long or until every job is final."""
@@ -76,7 +76,7 @@ class JobBars:
         while self._bars:
             remaining = end - time.monotonic()
             try:
-                self._take(self._heard.get(timeout=max(remaining, 0)))
+                self._take(self._received.get(timeout=max(remaining, 0)))
             except Empty:
                 return
             if remaining <= 0:

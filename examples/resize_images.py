@@ -98,7 +98,7 @@ def resize(container: Container, files: Sequence[Path], console: Console) -> lis
     with (
         worker_processes(WORKERS, theirs, log) as workers,
         JobBars(console, len(files)) as bars,
-        container.broadcaster().subscribe(bars.hear),
+        container.broadcaster().subscribe(bars.receive),
     ):
         submitted: list[Task | Row] = []
         for file in files:

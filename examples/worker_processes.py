@@ -10,7 +10,7 @@ from typing import Final
 
 type Worker = subprocess.Popen[bytes]
 
-_PATIENCE_SECONDS: Final = 1.0
+_TIMEOUT_SECONDS: Final = 1.0
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def _end(worker: Worker) -> None:
     """Wait for a worker to end, not for ever; the job of one that is killed runs again."""
     try:
         with suppress(subprocess.TimeoutExpired):
-            worker.wait(_PATIENCE_SECONDS)
+            worker.wait(_TIMEOUT_SECONDS)
     finally:
         worker.kill()
         worker.wait()

@@ -6,7 +6,7 @@ It tells services that it is there, what it can do, and whether it is idle (`Wor
 
 Settings: `WORKER_DATABASE_URL` (the store's database unless set), `WORKER_SUPPORTED_TASKS` (all
 that the installed plugins handle unless set), `WORKER_POLL_INTERVAL` (seconds until an idle worker
-looks though nothing woke it: a new job does so at once). SIGTERM or SIGINT ends it after the job
+polls though nothing woke it: a new job does so at once). SIGTERM or SIGINT ends it after the job
 that it has. If it is killed, that job runs elsewhere after its lease.
 
 Plugins are coroutines that compute: inside `run_once` nothing else runs on their event loop, for

@@ -9,20 +9,20 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import ExitStack, closing
 from functools import partial
 
+from tests.benchmarks.databases import MakeDatabase
 from tests.benchmarks.measuring import Contestant, Entrant, Measured, Missing
-from tests.benchmarks.places import Place
 from tests.benchmarks.queues import Kind, Queue, rates
 from tests.support.processes import Generation
 
 _WARM_UP = 10
-_PATIENCE_SECONDS = 300
+_TIMEOUT_SECONDS = 300
 
 
 def enter_alone(
-    kinds: Iterable[Kind], place: Place, number: int, stack: ExitStack
+    kinds: Iterable[Kind], make_database: MakeDatabase, number: int, stack: ExitStack
 ) -> list[Entrant]:
     """Open every queue in a process; one that cannot be opened is named, with the reason."""
-    return [entrant_of(kind, partial(_open, kind, place, number, stack)) for kind in kinds]
+    return [entrant_of(kind, partial(_open, kind, make_database, number, stack)) for kind in kinds]
 
 
 def entrant_of(kind: Kind, enter: Callable[[], Callable[[], Measured]]) -> Entrant:
@@ -35,10 +35,14 @@ def entrant_of(kind: Kind, enter: Callable[[], Callable[[], Measured]]) -> Entra
         return Missing(kind.name, f"{kind.how}: {text.splitlines()[0]}")
 
 
-def _open(kind: Kind, place: Place, number: int, stack: ExitStack) -> Callable[[], Measured]:
-    player = stack.enter_context(closing(Generation(partial(_rounds, kind, place(), number))))
+def _open(
+    kind: Kind, make_database: MakeDatabase, number: int, stack: ExitStack
+) -> Callable[[], Measured]:
+    player = stack.enter_context(
+        closing(Generation(partial(_rounds, kind, make_database(), number)))
+    )
     player.next()
-    return partial(player.next, _PATIENCE_SECONDS)
+    return partial(player.next, _TIMEOUT_SECONDS)
 
 
 def _rounds(kind: Kind, url: str, number: int) -> Generator[Measured]:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from tests.benchmarks.crowds import Gate
 from tests.benchmarks.measuring import Measured
+from tests.benchmarks.processes import StartBarrier
 
-_LOOKS_BEFORE_END: Final = 20
+_POLLS_BEFORE_END: Final = 20
 _PAUSE_SECONDS: Final = 0.001
 
 
@@ -34,7 +34,7 @@ class Drainable[C](Protocol):
 
 
 @dataclass(slots=True)
-class Seen:
+class DrainRecord:
     """What one process saw; times of CLOCK_MONOTONIC in seconds, one clock for all processes."""
 
     claimed: list[str] = field(default_factory=list)
@@ -44,18 +44,20 @@ class Seen:
     completed_at: float = 0
 
 
-def drain[C](open_queue: Callable[[str], Drainable[C]], url: str, gate: Gate) -> Seen:
+def drain[C](
+    open_queue: Callable[[str], Drainable[C]], url: str, barrier: StartBarrier
+) -> DrainRecord:
     """Claim and complete until nothing was found for a while."""
-    queue, seen = open_queue(url), Seen()
-    gate.wait()
-    looks = 0
-    while looks < _LOOKS_BEFORE_END:
-        looks = 0 if _take_one(queue, seen) else looks + 1
+    queue, seen = open_queue(url), DrainRecord()
+    barrier.wait()
+    polls = 0
+    while polls < _POLLS_BEFORE_END:
+        polls = 0 if _take_one(queue, seen) else polls + 1
     queue.close()
     return seen
 
 
-def _take_one[C](queue: Drainable[C], seen: Seen) -> bool:
+def _take_one[C](queue: Drainable[C], seen: DrainRecord) -> bool:
     began = time.monotonic()
     try:
         claimed = queue.claim()
@@ -75,7 +77,7 @@ def _take_one[C](queue: Drainable[C], seen: Seen) -> bool:
     return True
 
 
-def judge(everybody: Sequence[Seen], number: int) -> Measured:
+def judge(everybody: Sequence[DrainRecord], number: int) -> Measured:
     """Count what must not be, and tell how fast it went.
 
     All jobs waited from the beginning, so an empty answer was wrong if any claim began after it.

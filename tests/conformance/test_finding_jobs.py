@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from cl_server_shared.errors import InvalidJobError
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import Base, Job, JobFilter, JobStatus, QueueEntry
-from tests.support.repositories import SettableClock, failed, job, repository_on
+from tests.support.repositories import ManualClock, failed, job, repository_on
 
 pytest_plugins = ["tests.support.databases"]
 
@@ -17,12 +17,12 @@ RESIZE: Final = ["resize"]
 
 
 @pytest.fixture
-def clock() -> SettableClock:
-    return SettableClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def jobs(engine: Engine, clock: SettableClock) -> SqlJobRepository:
+def jobs(engine: Engine, clock: ManualClock) -> SqlJobRepository:
     return repository_on(engine, clock=clock)
 
 
@@ -30,9 +30,7 @@ def ids(jobs: SqlJobRepository, wanted: JobFilter | None = None) -> list[str]:
     return [found.job_id for found in jobs.find_jobs(wanted).jobs]
 
 
-def test_jobs_are_found_by_when_they_were_made(
-    jobs: SqlJobRepository, clock: SettableClock
-) -> None:
+def test_jobs_are_found_by_when_they_were_made(jobs: SqlJobRepository, clock: ManualClock) -> None:
     began_at = clock.now_ms()
     jobs.add_job(job("old"), "ada")
     clock.advance(1)
@@ -43,7 +41,7 @@ def test_jobs_are_found_by_when_they_were_made(
     assert ids(jobs, JobFilter(created_before=began_at + 1000)) == ["old"]
 
 
-def test_jobs_are_found_by_when_they_ended(jobs: SqlJobRepository, clock: SettableClock) -> None:
+def test_jobs_are_found_by_when_they_ended(jobs: SqlJobRepository, clock: ManualClock) -> None:
     jobs.add_jobs([job("live"), job("first", status="completed")])
     clock.advance(1)
     jobs.add_job(job("second", status="error"))
@@ -80,7 +78,7 @@ def test_the_oldest_come_first_where_that_is_asked_for(jobs: SqlJobRepository) -
 
 
 def test_found_jobs_show_all_that_is_known_of_them(
-    jobs: SqlJobRepository, clock: SettableClock
+    jobs: SqlJobRepository, clock: ManualClock
 ) -> None:
     began_at = clock.now_ms()
     jobs.add_job(job("a"), "ada", 7, max_retries=1)
@@ -110,7 +108,7 @@ def test_found_jobs_show_all_that_is_known_of_them(
 
 
 def test_queue_entries_are_read_before_the_repository_has_completed_the_table(
-    engine: Engine, clock: SettableClock
+    engine: Engine, clock: ManualClock
 ) -> None:
     Base.metadata.create_all(engine)
     with Session(engine) as session:

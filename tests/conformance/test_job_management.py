@@ -11,7 +11,7 @@ from cl_server_shared.events.memory import MemoryBroadcaster
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import QueueEntry
 from tests.support.repositories import (
-    SettableClock,
+    ManualClock,
     at,
     completed,
     failed,
@@ -26,8 +26,8 @@ RESIZE: Final = ["resize"]
 
 
 @pytest.fixture
-def clock() -> SettableClock:
-    return SettableClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def broadcaster() -> MemoryBroadcaster:
 
 
 @pytest.fixture
-def jobs(engine: Engine, clock: SettableClock, broadcaster: MemoryBroadcaster) -> SqlJobRepository:
+def jobs(engine: Engine, clock: ManualClock, broadcaster: MemoryBroadcaster) -> SqlJobRepository:
     return repository_on(engine, clock=clock, broadcaster=broadcaster)
 
 
@@ -78,7 +78,7 @@ def test_a_batch_of_updates_stores_different_ends(
 
 
 def test_a_lost_claim_in_a_batch_leaves_the_others_alone(
-    jobs: SqlJobRepository, engine: Engine, clock: SettableClock
+    jobs: SqlJobRepository, engine: Engine, clock: ManualClock
 ) -> None:
     jobs.add_jobs([job(name) for name in "abc"])
     assert len(jobs.fetch_next_jobs(RESIZE, 3)) == 3
@@ -168,7 +168,7 @@ def test_the_end_of_a_savepoint_is_no_commit(
 
 
 def test_a_purge_removes_rows_with_their_files_the_oldest_first(
-    jobs: SqlJobRepository, clock: SettableClock
+    jobs: SqlJobRepository, clock: ManualClock
 ) -> None:
     for job_id in ("first", "second", "third"):
         jobs.add_job(job(job_id, status="completed"))
@@ -187,9 +187,9 @@ def test_a_purge_removes_rows_with_their_files_the_oldest_first(
 def test_the_queue_shows_what_waits_in_claim_order(jobs: SqlJobRepository, engine: Engine) -> None:
     for job_id, priority in (("low", -1), ("first", 0), ("second", 0), ("high", 5)):
         jobs.add_job(job(job_id), priority=priority)
-    in_line = select(QueueEntry).order_by(QueueEntry.priority.desc(), QueueEntry.id)
+    in_claim_order = select(QueueEntry).order_by(QueueEntry.priority.desc(), QueueEntry.id)
     with Session(engine) as session:
-        shown = [entry.job_id for entry in session.scalars(in_line)]
+        shown = [entry.job_id for entry in session.scalars(in_claim_order)]
 
     claimed: list[str] = []
     while (found := jobs.fetch_next_job(RESIZE)) is not None:

@@ -12,7 +12,7 @@ from cl_server_shared.testing.job_repository import check_a_round_trip
 from tests.support.examples import examples
 from tests.support.repositories import (
     NOON,
-    SettableClock,
+    ManualClock,
     completed,
     failed,
     job,
@@ -36,17 +36,17 @@ JSON = st.recursive(
 
 
 @pytest.fixture
-def clock() -> SettableClock:
-    return SettableClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def repository(engine: Engine, clock: SettableClock) -> SqlJobRepository:
+def repository(engine: Engine, clock: ManualClock) -> SqlJobRepository:
     return repository_on(engine, clock=clock)
 
 
 @pytest.fixture
-def another_repository(engine: Engine, clock: SettableClock) -> SqlJobRepository:
+def another_repository(engine: Engine, clock: ManualClock) -> SqlJobRepository:
     return repository_on(engine, clock=clock)
 
 
@@ -87,7 +87,7 @@ class TestWhatTheSeedsTestsRelyOn:
         assert row["max_retries"] == 3
 
     def test_times_follow_the_life_of_a_job(
-        self, repository: SqlJobRepository, engine: Engine, clock: SettableClock
+        self, repository: SqlJobRepository, engine: Engine, clock: ManualClock
     ) -> None:
         repository.add_job(job())
         clock.advance(1)
@@ -100,7 +100,7 @@ class TestWhatTheSeedsTestsRelyOn:
         assert [row[name] for name in times] == [NOON, NOON + 1000, NOON + 2000, NOON + 2000]
 
     def test_taking_up_a_job_twice_keeps_its_start(
-        self, repository: SqlJobRepository, engine: Engine, clock: SettableClock
+        self, repository: SqlJobRepository, engine: Engine, clock: ManualClock
     ) -> None:
         repository.add_job(job())
         taken_up = JobRecordUpdate(status=JobStatus.processing)
@@ -111,7 +111,7 @@ class TestWhatTheSeedsTestsRelyOn:
         assert row_of(engine, "job")["started_at"] == NOON
 
     def test_a_job_taken_up_by_hand_is_nobodys_claim(
-        self, repository: SqlJobRepository, clock: SettableClock
+        self, repository: SqlJobRepository, clock: ManualClock
     ) -> None:
         repository.add_job(job("by update"))
         repository.update_job("by update", JobRecordUpdate(status=JobStatus.processing))

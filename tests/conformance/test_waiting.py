@@ -1,6 +1,6 @@
 """Who waits is woken by whatever changes the database, whoever changed it.
 
-Here nobody looks without being woken: a change that wakes nobody fails its test.
+Here nobody polls without being woken: a change that wakes nobody fails its test.
 """
 
 import threading
@@ -25,7 +25,7 @@ from tests.support.selection import ON_POSTGRESQL
 from tests.support.waiting import wait_until
 
 pytest_plugins = ["tests.support.databases"]
-pytestmark = pytest.mark.usefixtures("no_look_without_change")
+pytestmark = pytest.mark.usefixtures("no_poll_without_change")
 
 RESIZE: Final = ["resize"]
 WATCHING: Final = "cl_server_shared.database.changes.watcher"
@@ -34,7 +34,7 @@ SOON: Final = 20.0
 
 
 @pytest.fixture
-def no_look_without_change(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_poll_without_change(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"{WATCHING}._POLL_AT_LEAST_EVERY_SECONDS", 600)
 
 
@@ -210,7 +210,7 @@ def test_a_watch_never_goes_back_while_others_report(sides: Sides) -> None:
 
 
 def test_no_change_is_missed_between_a_look_and_the_wait(sides: Sides) -> None:
-    """Each job ends at some moment around the first two looks."""
+    """Each job ends at some moment around the first two polls."""
     ids = [f"job-{number}" for number in range(60)]
     sides.changing.add_jobs([job(job_id) for job_id in ids])
     for number, job_id in enumerate(ids):

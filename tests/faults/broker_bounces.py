@@ -34,11 +34,11 @@ from cl_server_shared.database import make_engine
 from cl_server_shared.events.payload import NotAnEvent, decode_event
 from cl_server_shared.models import JobEvent
 from tests.faults.both_databases import both_databases
-from tests.faults.event_assertions import Change, Losses, heard, jobs_out_of_order, losses
-from tests.faults.event_environment import Studio, kept_in, marked_in
-from tests.faults.mqtt_recorder import Witness
+from tests.faults.event_assertions import Change, Losses, jobs_out_of_order, losses, received_events
+from tests.faults.event_environment import EventEnvironment, kept_in, marked_in
+from tests.faults.mqtt_recorder import MqttRecorder
 from tests.faults.publishers import do_jobs
-from tests.faults.tcp_proxy import Gate
+from tests.faults.tcp_proxy import TcpProxy
 from tests.support.processes import Child, child
 from tests.support.servers import BrokerProcess, broker_process
 from tests.support.waiting import wait_until
@@ -49,7 +49,7 @@ WAYS: Final[Sequence[Way]] = ("kill", "terminate", "cut off")
 _PUBLISHERS: Final = 4
 _PAUSE_SECONDS: Final = 0.05
 _AWAY_SECONDS: Final = 0.5
-_PATIENCE_SECONDS: Final = 30
+_TIMEOUT_SECONDS: Final = 30
 _HOLD_MS: Final = 15_000  # one publisher may come back so much later than another
 _NONE_LOST: Final = Losses(0, 0)
 
@@ -104,33 +104,33 @@ class Result:
 
 @final
 class Bouncer:
-    """A broker that goes and comes back, its witness, and the address where publishers reach it."""
+    """A broker that goes and comes back, its recorder, and the address that publishers use."""
 
     def __init__(self, broker: BrokerProcess, way: Way, topic: str) -> None:
         self._broker: Final = broker
         self._way: Final = way
-        self._line: Final = Gate(broker.address)
+        self._recorder_proxy: Final = TcpProxy(broker.address)
         self.given: Final[list[Change]] = []
         self._in_order: Final = InOrder(self._take, wait_ms=_HOLD_MS)
-        self.gate: Final = Gate(broker.address)
-        self.witness: Final = Witness(self._line.address, topic, self._tell)
+        self.proxy: Final = TcpProxy(broker.address)
+        self.recorder: Final = MqttRecorder(self._recorder_proxy.address, topic, self._receive)
 
     def bounce(self, away_seconds: float) -> None:
-        """End the broker, start it after a while, and see the witness listen again."""
-        grants = self.witness.grants
+        """End the broker, start it after a while, and see the recorder listen again."""
+        grants = self.recorder.grants
         if self._way == "cut off":
-            self.gate.shut()
-            self.witness.catch_up()
+            self.proxy.shut()
+            self.recorder.catch_up()
         if self._way == "terminate":
             self._broker.terminate()
         else:
             self._broker.kill()
         time.sleep(away_seconds)
         self._broker.start()
-        self.witness.await_grant(grants + 1)
-        self.gate.open()
+        self.recorder.await_grant(grants + 1)
+        self.proxy.open()
 
-    def _tell(self, payload: bytes) -> None:
+    def _receive(self, payload: bytes) -> None:
         event = decode_event(payload)
         assert not isinstance(event, NotAnEvent), event.reason
         self._in_order(event)
@@ -140,7 +140,7 @@ class Bouncer:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            for each in (self._in_order, self._line, self.gate, self.witness):
+            for each in (self._in_order, self._recorder_proxy, self.proxy, self.recorder):
                 stack.enter_context(each)
             self._open = stack.pop_all()
         return self
@@ -153,13 +153,14 @@ def bounce_broker(url: str, broker: BrokerProcess, bounces: Bounces, random: Ran
     """Bounce a broker while processes work on an empty database, then wait for what they did."""
     topic, engine = f"cl-test/{uuid4().hex}", make_engine(url)
     with Bouncer(broker, bounces.way, topic) as bouncer, tempfile.TemporaryDirectory() as folder:
-        studio, hush = Studio(url, bouncer.gate.address, topic), Path(folder) / "hush"
-        with _publishers(studio, hush) as publishers:
+        environment = EventEnvironment(url, bouncer.proxy.address, topic)
+        stop = Path(folder) / "stop"
+        with _publishers(environment, stop) as publishers:
             for pause_seconds in bounces.pauses(random):
                 time.sleep(pause_seconds)
                 bouncer.bounce(random.uniform(0, _AWAY_SECONDS))
-            hush.touch()
-            _await_all(engine, bouncer.witness)
+            stop.touch()
+            _await_all(engine, bouncer.recorder)
             failures = [failure for each in publishers if (failure := each.failure())]
         result = _judged(bounces, engine, bouncer, failures)
     engine.dispose()
@@ -167,29 +168,29 @@ def bounce_broker(url: str, broker: BrokerProcess, bounces: Bounces, random: Ran
 
 
 @contextmanager
-def _publishers(studio: Studio, hush: Path) -> Generator[list[Child[None]]]:
+def _publishers(environment: EventEnvironment, stop: Path) -> Generator[list[Child[None]]]:
     with ExitStack() as stack:
         yield [
-            stack.enter_context(child(partial(do_jobs, studio, "any", _PAUSE_SECONDS, hush)))
+            stack.enter_context(child(partial(do_jobs, environment, "any", _PAUSE_SECONDS, stop)))
             for _ in range(_PUBLISHERS)
         ]
 
 
-def _await_all(engine: Engine, witness: Witness) -> None:
+def _await_all(engine: Engine, recorder: MqttRecorder) -> None:
     """Give events time; those that do not use it are counted."""
 
     def are_all_told() -> bool:
         return not marked_in(engine) and (
-            losses(kept_in(engine), heard(witness.payloads)) == _NONE_LOST
+            losses(kept_in(engine), received_events(recorder.payloads)) == _NONE_LOST
         )
 
     with suppress(TimeoutError):
-        wait_until(are_all_told, _PATIENCE_SECONDS)
+        wait_until(are_all_told, _TIMEOUT_SECONDS)
 
 
 def _judged(bounces: Bounces, engine: Engine, bouncer: Bouncer, failures: list[str]) -> Result:
-    rows, told = kept_in(engine), heard(bouncer.witness.payloads)
-    acknowledged = heard(bouncer.gate.acknowledged)
+    rows, told = kept_in(engine), received_events(bouncer.recorder.payloads)
+    acknowledged = received_events(bouncer.proxy.acknowledged)
     return Result(
         bounces=bounces.times,
         events=sum(row.event_seq for row in rows),

@@ -21,7 +21,7 @@ from pydantic import BaseModel, PositiveInt
 from cl_server_shared.container import Container, running
 from cl_server_shared.protocols.jobs import JobManagement
 from tests.faults.both_databases import both_databases
-from tests.faults.event_environment import Studio, marked_in
+from tests.faults.event_environment import EventEnvironment, marked_in
 from tests.support.faulty_brokers import FAULTS, Fault
 from tests.support.repositories import completed, job
 from tests.support.servers import Address, BrokerProcess, broker_process
@@ -96,11 +96,11 @@ class Result:
 def costs(url: str, troubled: Troubled, rounds: int) -> Result:
     """Do as many jobs with a broker in trouble as without one, in turns."""
     with troubled() as trouble:
-        quiet = Studio(url, trouble.address, "jobs", broadcast_type="none")
-        heard = Studio(url, trouble.address, f"cl-test/{uuid4().hex}")
+        quiet = EventEnvironment(url, trouble.address, "jobs", broadcast_type="none")
+        announcing = EventEnvironment(url, trouble.address, f"cl-test/{uuid4().hex}")
         with running(quiet.container()) as prepares:
             _first_ms(prepares)
-        with running(quiet.container()) as without, running(heard.container()) as with_broker:
+        with running(quiet.container()) as without, running(announcing.container()) as with_broker:
             first_without, first = _first_ms(without), _first_ms(with_broker)
             jobs, others = with_broker.job_repository(), without.job_repository()
             if trouble.begin is not None:

@@ -21,12 +21,12 @@ class Watcher(Protocol):
         ...
 
 
-def watched_engine(url: str, watcher: Watcher, *, places: int = 1) -> Engine:
+def watched_engine(url: str, watcher: Watcher, *, pool_size: int = 1) -> Engine:
     """Build an engine for so many connections at a time: with one, a place not given back shows."""
     parsed = make_url(url)
     if parsed.get_backend_name() == "postgresql":
         watched = {"cursor_factory": _postgresql_cursor(watcher)}
-        return create_engine(url, connect_args=watched, pool_size=places, max_overflow=0)
+        return create_engine(url, connect_args=watched, pool_size=pool_size, max_overflow=0)
     arguments = {"factory": _sqlite_connection(watcher), "check_same_thread": False}
     if parsed.database == ":memory:":
         return create_engine(url, connect_args=arguments, poolclass=StaticPool)

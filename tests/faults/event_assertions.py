@@ -38,7 +38,7 @@ class _Payload(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ReceivedEvents:
     """Every event once; how many deliveries were repeats, and how many of those were no copies."""
 
     changes: frozenset[Change]
@@ -46,7 +46,7 @@ class Heard:
     contradictions: int
 
 
-def heard(payloads: Iterable[bytes]) -> Heard:
+def received_events(payloads: Iterable[bytes]) -> ReceivedEvents:
     """Sort out what a subscriber received."""
     payload_of: dict[str, bytes] = {}
     changes: set[Change] = set()
@@ -61,7 +61,7 @@ def heard(payloads: Iterable[bytes]) -> Heard:
             contradictions += change in changes  # one change under two ids
         payload_of.setdefault(event.event_id, payload)
         changes.add(change)
-    return Heard(frozenset(changes), repeats, contradictions)
+    return ReceivedEvents(frozenset(changes), repeats, contradictions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ class Losses:
     progress: int
 
 
-def losses(rows: Sequence[Kept], told: Heard) -> Losses:
+def losses(rows: Sequence[Kept], told: ReceivedEvents) -> Losses:
     """Count what is missing of jobs that were added, claimed, reported on and ended, in this order.
 
     The first two events and the last one of each are changes of state, those between are progress.
@@ -95,6 +95,6 @@ def jobs_out_of_order(rows: Sequence[Kept], given: Iterable[Change]) -> int:
     return sum(got[row.job_id, row.created_at] != list(range(1, row.event_seq + 1)) for row in rows)
 
 
-def last_states_lost(rows: Sequence[Kept], told: Heard) -> int:
+def last_states_lost(rows: Sequence[Kept], told: ReceivedEvents) -> int:
     """Count the jobs of whose present state nobody heard."""
     return sum(Change(*row) not in told.changes for row in rows)

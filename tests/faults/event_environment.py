@@ -20,7 +20,7 @@ _MARKED: Final = text(
 
 
 @dataclass(frozen=True, slots=True)
-class Studio:
+class EventEnvironment:
     """A database, a broker and a topic that several processes share."""
 
     url: str

@@ -23,19 +23,19 @@ from pydantic import BaseModel, PositiveInt
 from cl_server_shared.database import make_engine, upgrade
 from tests.faults.both_databases import both_databases
 from tests.faults.broker_bounces import Bouncer
-from tests.faults.event_assertions import heard, last_states_lost
-from tests.faults.event_environment import Studio, kept_in, marked_in
+from tests.faults.event_assertions import last_states_lost, received_events
+from tests.faults.event_environment import EventEnvironment, kept_in, marked_in
 from tests.faults.publishers import change_states, do_jobs
 from tests.support.processes import Child, child
 from tests.support.servers import BrokerProcess, broker_process
 from tests.support.waiting import wait_until
 
-_MORTALS: Final = 3
+_SHORT_LIVED: Final = 3
 _PAUSE_SECONDS: Final = 0.05
 _LONGEST_PEACE_SECONDS: Final = 4
 _AWAY_SECONDS: Final = 2
 _WARM_UP: Final = 0.25  # of the samples: caches fill
-_PATIENCE_SECONDS: Final = 60
+_TIMEOUT_SECONDS: Final = 60
 _GROWTH_MB_A_MINUTE: Final = 1
 
 
@@ -92,17 +92,18 @@ def soak(url: str, broker: BrokerProcess, seconds: float, random: Random) -> Res
     topic, engine = f"cl-test/{uuid4().hex}", make_engine(url)
     upgrade(engine)
     with Bouncer(broker, "kill", topic) as bouncer, tempfile.TemporaryDirectory() as folder:
-        studio, hush = Studio(url, bouncer.gate.address, topic), Path(folder) / "hush"
-        with child(partial(do_jobs, studio, "immortal", _PAUSE_SECONDS, hush)) as survivor:
-            with ExitStack() as mortals:
-                trouble = _Trouble(studio, bouncer, mortals, random)
+        environment = EventEnvironment(url, bouncer.proxy.address, topic)
+        stop = Path(folder) / "stop"
+        with child(partial(do_jobs, environment, "survivor", _PAUSE_SECONDS, stop)) as survivor:
+            with ExitStack() as short_lived:
+                trouble = _Trouble(environment, bouncer, short_lived, random)
                 samples = trouble.make(survivor.pid, seconds)
-            hush.touch()
+            stop.touch()
             with suppress(TimeoutError):  # what is not told by then is counted
-                wait_until(lambda: not marked_in(engine), _PATIENCE_SECONDS)
-            bouncer.witness.catch_up()
+                wait_until(lambda: not marked_in(engine), _TIMEOUT_SECONDS)
+            bouncer.recorder.catch_up()
             assert survivor.failure() is None, survivor.failure()
-        rows, told = kept_in(engine), heard(bouncer.witness.payloads)
+        rows, told = kept_in(engine), received_events(bouncer.recorder.payloads)
     result = Result(
         bounces=trouble.bounces,
         kills=trouble.kills,
@@ -121,13 +122,17 @@ class _Trouble:
     """Bounces the broker and kills processes, each with a successor."""
 
     def __init__(
-        self, studio: Studio, bouncer: Bouncer, mortals: ExitStack, random: Random
+        self,
+        environment: EventEnvironment,
+        bouncer: Bouncer,
+        short_lived: ExitStack,
+        random: Random,
     ) -> None:
-        self._studio: Final = studio
+        self._environment: Final = environment
         self._bouncer: Final = bouncer
-        self._stack: Final = mortals
+        self._stack: Final = short_lived
         self._random: Final = random
-        self._mortals: Final = [self._start(number) for number in range(_MORTALS)]
+        self._short_lived: Final = [self._start(number) for number in range(_SHORT_LIVED)]
         self.bounces = self.kills = 0
 
     def make(self, survivor: int, seconds: float) -> list[Sample]:
@@ -140,16 +145,16 @@ class _Trouble:
                 self._bouncer.bounce(self._random.uniform(0, _AWAY_SECONDS))
                 self.bounces += 1
             else:
-                self._replace(self._random.randrange(_MORTALS))
+                self._replace(self._random.randrange(_SHORT_LIVED))
         return samples
 
     def _replace(self, number: int) -> None:
-        self._mortals[number].kill()
-        self._mortals[number] = self._start(number)
+        self._short_lived[number].kill()
+        self._short_lived[number] = self._start(number)
         self.kills += 1
 
     def _start(self, number: int) -> Child[None]:
-        run = partial(change_states, self._studio, f"type {number}", _PAUSE_SECONDS)
+        run = partial(change_states, self._environment, f"type {number}", _PAUSE_SECONDS)
         return self._stack.enter_context(child(run))
 
 

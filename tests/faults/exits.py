@@ -20,11 +20,11 @@ from sqlalchemy import Engine
 
 from cl_server_shared.database import make_engine
 from tests.faults.both_databases import both_databases
-from tests.faults.event_assertions import heard, last_states_lost
-from tests.faults.event_environment import Studio, jobs_in, kept_in, marked_in
-from tests.faults.mqtt_recorder import Witness
+from tests.faults.event_assertions import last_states_lost, received_events
+from tests.faults.event_environment import EventEnvironment, jobs_in, kept_in, marked_in
+from tests.faults.mqtt_recorder import MqttRecorder
 from tests.faults.programs import program
-from tests.faults.publishers import only_look
+from tests.faults.publishers import only_poll
 from tests.support.faulty_brokers import Fault, dropped, frozen
 from tests.support.processes import child
 from tests.support.servers import Address, broker_process
@@ -39,7 +39,7 @@ STATUS_OF: Final = {
     "running wait": 128 + 15,
 }
 _JOBS: Final = 50
-_PATIENCE_SECONDS: Final = 30
+_TIMEOUT_SECONDS: Final = 30
 
 
 class Case(NamedTuple):
@@ -101,10 +101,13 @@ def end_processes(url: str, broker: Address, cases: Sequence[Case]) -> Result:
     endings = [_end_one(url, topic, case) for case in cases]
     untold = marked_in(engine)
     assert jobs_in(engine, "%") == len(cases) * _JOBS
-    with Witness(broker, topic) as witness, child(partial(only_look, Studio(url, broker, topic))):
+    with (
+        MqttRecorder(broker, topic) as recorder,
+        child(partial(only_poll, EventEnvironment(url, broker, topic))),
+    ):
         _await_no_marks(engine)
-        witness.catch_up()
-        lost = last_states_lost(kept_in(engine), heard(witness.payloads))
+        recorder.catch_up()
+        lost = last_states_lost(kept_in(engine), received_events(recorder.payloads))
     result = Result(endings, untold, lost, marked_in(engine))
     engine.dispose()
     return result
@@ -120,18 +123,18 @@ def _end_one(url: str, topic: str, case: Case) -> Ending:
 
 def end_of(process: subprocess.Popen[bytes], way: str, done: Path) -> tuple[int, float]:
     """Return the exit status, and the seconds from the work's end or from SIGTERM to it."""
-    wait_until(lambda: done.exists() and done.read_text(), _PATIENCE_SECONDS)
+    wait_until(lambda: done.exists() and done.read_text(), _TIMEOUT_SECONDS)
     began_at = float(done.read_text())
     if way.endswith("wait"):
         began_at = time.monotonic()
         process.terminate()
-    status = process.wait(_PATIENCE_SECONDS)
+    status = process.wait(_TIMEOUT_SECONDS)
     return status, time.monotonic() - began_at
 
 
 def _await_no_marks(engine: Engine) -> None:
     with suppress(TimeoutError):  # what is not told by then is counted
-        wait_until(lambda: not marked_in(engine), _PATIENCE_SECONDS)
+        wait_until(lambda: not marked_in(engine), _TIMEOUT_SECONDS)
 
 
 def main() -> int:

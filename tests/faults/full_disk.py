@@ -18,7 +18,7 @@ from cl_server_shared.errors import ClServerError
 from cl_server_shared.files.paths import TEMPORARY_PREFIX
 from cl_server_shared.files.storage import LocalJobStorage
 from cl_server_shared.models import JobRecord
-from tests.faults.process_environment import Place, integrity_of
+from tests.faults.process_environment import ProcessEnvironment, integrity_of
 from tests.support.repositories import completed, job
 
 _KIB: Final = 1024
@@ -70,9 +70,9 @@ def _told(call: Callable[[], object]) -> str:
 class _Service:
     """A service in a folder of its own; its worker holds a job."""
 
-    def __init__(self, engine: Engine, place: Place, folder: Path) -> None:
+    def __init__(self, engine: Engine, environment: ProcessEnvironment, folder: Path) -> None:
         self._engine, self._folder = engine, folder
-        self._repository = place.repository(engine)
+        self._repository = environment.repository(engine)
         self._storage = LocalJobStorage(folder / "files")
         self._repository.add_job(job(_HELD, _HELD))
         self._repository.fetch_next_job([_HELD])
@@ -168,9 +168,11 @@ def main(full: str, wal: str, folder: Path, report: Path) -> None:
         folder: where the database and the files are.
         report: where to write; not in *folder*.
     """
-    place = Place(f"sqlite:///{folder}/jobs.db", sqlite_wal=wal == "wal", lease_seconds=60)
-    engine = make_engine(place.url)
-    service = _Service(engine, place, folder)
+    environment = ProcessEnvironment(
+        f"sqlite:///{folder}/jobs.db", sqlite_wal=wal == "wal", lease_seconds=60
+    )
+    engine = make_engine(environment.url)
+    service = _Service(engine, environment, folder)
     with _limited(folder) if full == "limited" else _filled(folder):
         while_full = service.while_full()
     afterwards = service.afterwards(while_full.adds)

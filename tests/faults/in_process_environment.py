@@ -14,7 +14,7 @@ from cl_server_shared.jobs.outbox_relay import OutboxRelay
 from cl_server_shared.jobs.policy import JobPolicy
 from cl_server_shared.jobs.repository import RepositoryParts, SqlJobRepository
 from cl_server_shared.models import Job, JobEvent
-from tests.support.repositories import SettableClock
+from tests.support.repositories import ManualClock
 
 LEASE_SECONDS: Final = 30
 DEFAULT_RETRIES: Final = 1
@@ -42,12 +42,12 @@ class Jitter:
 
 
 @final
-class World:
+class InProcessEnvironment:
     """One database with a complete schema, one time and one audience, for several workers."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine: Final = engine
-        self.clock: Final = SettableClock()
+        self.clock: Final = ManualClock()
         self._events: Final[list[JobEvent]] = []
         self._broadcaster: Final = MemoryBroadcaster(max_kept_events=0)
         self._broadcaster.subscribe(self._events.append)

@@ -25,7 +25,7 @@ class Death(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Findings:
     """Counts; a fault is a broken promise, and every one of them must be 0."""
 
     jobs: int
@@ -36,7 +36,7 @@ class Verdict:
     errors: tuple[str, ...]
 
 
-def verdict(rows: Sequence[Job], journals: Sequence[Sequence[Entry]], due_at: int) -> Verdict:
+def findings(rows: Sequence[Job], journals: Sequence[Sequence[Entry]], due_at: int) -> Findings:
     """Compare the rows with the journals.
 
     Args:
@@ -51,7 +51,7 @@ def verdict(rows: Sequence[Job], journals: Sequence[Sequence[Entry]], due_at: in
     errors = [entry.note for entry in noted if entry.step is Step.failed]
     ends = [entry for entry in noted if entry.step is Step.completed]
     acknowledged = [(end.job_id, end.note) for end in ends if end.note]
-    return Verdict(
+    return Findings(
         jobs=len(rows),
         claims=sum(entry.step is Step.claimed for entry in noted),
         retries=sum(row.retry_count for row in rows),

@@ -9,7 +9,7 @@ from typing import Final, Self, final
 
 from tests.faults.job_assertions import Death
 from tests.faults.journal import Entry, Step, entries
-from tests.faults.process_environment import Place
+from tests.faults.process_environment import ProcessEnvironment
 from tests.faults.worker_processes import add_on_and_on, work_on_and_on
 from tests.support.processes import Child
 
@@ -26,7 +26,7 @@ _AT_WORK: Final = frozenset({Step.added, Step.claimed, Step.found_nothing})
 
 
 @final
-class _Member:
+class _RestartedProcess:
     """A process that has a successor as soon as it is killed; each has a journal of its own."""
 
     def __init__(self, run: Callable[[Path], None], folder: Path, name: str) -> None:
@@ -58,23 +58,25 @@ class _Member:
 
 
 @final
-class Crew:
+class KillHarness:
     """Eight workers and one who adds jobs, on one database.
 
     Args:
-        place: the database.
+        environment: the database.
         folder: for the journals.
     """
 
-    def __init__(self, place: Place, folder: Path) -> None:
-        work, add = partial(work_on_and_on, place), partial(add_on_and_on, place)
-        self.adder: Final = _Member(add, folder, "adder")
-        self.workers: Final = [_Member(work, folder, f"worker{n}") for n in range(WORKERS)]
+    def __init__(self, environment: ProcessEnvironment, folder: Path) -> None:
+        work, add = partial(work_on_and_on, environment), partial(add_on_and_on, environment)
+        self.adder: Final = _RestartedProcess(add, folder, "adder")
+        self.workers: Final = [
+            _RestartedProcess(work, folder, f"worker{n}") for n in range(WORKERS)
+        ]
 
     def journals(self) -> list[list[Entry]]:
         """Read what everyone noted, the dead ones too."""
-        members = [self.adder, *self.workers]
-        return [entries(journal) for member in members for journal in member.journals]
+        processes = [self.adder, *self.workers]
+        return [entries(journal) for process in processes for journal in process.journals]
 
     def __enter__(self) -> Self:
         return self
@@ -85,5 +87,5 @@ class Crew:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for member in (self.adder, *self.workers):
-            member.kill()
+        for process in (self.adder, *self.workers):
+            process.kill()

@@ -12,14 +12,14 @@ from cl_server_shared.errors import JobLost
 from cl_server_shared.events.memory import MemoryBroadcaster
 from cl_server_shared.jobs.repository import SqlJobRepository
 from tests.faults.journal import Journal, Step
-from tests.faults.process_environment import Place
+from tests.faults.process_environment import ProcessEnvironment
 from tests.support.repositories import at, completed, failed
 from tests.support.waiting import wait_until
 
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """What a worker was told after its thaw, and what it told the world."""
+    """What a worker was told after its thaw, and what it published."""
 
     progress: str
     completion: bool
@@ -39,16 +39,16 @@ class _Warnings(logging.Handler):
         self.messages.append(record.getMessage())
 
 
-def report_late(place: Place, job_id: str, *, after_keeper: bool) -> Late:
+def report_late(environment: ProcessEnvironment, job_id: str, *, after_keeper: bool) -> Late:
     """Claim the only job of a type, freeze, and report once thawed.
 
     Args:
-        place: the database.
+        environment: the database.
         job_id: the job, and its type.
         after_keeper: report only when the lease keeper has found the claim gone; else at once.
     """
     broadcaster = MemoryBroadcaster()
-    repository = place.repository(broadcaster=broadcaster)
+    repository = environment.repository(broadcaster=broadcaster)
     assert repository.fetch_next_job([job_id])
     assert repository.update_job(job_id, at(10))
     log = _Warnings()
@@ -72,9 +72,9 @@ def _progress(repository: SqlJobRepository, job_id: str) -> str:
         return type(error).__name__
 
 
-def complete_when_told(place: Place, job_id: str, folder: Path) -> None:
+def complete_when_told(environment: ProcessEnvironment, job_id: str, folder: Path) -> None:
     """Claim the only job of a type; complete it once `{job_id}.go` exists; end when `end` does."""
-    repository, journal = place.repository(), Journal(folder / f"{job_id}.journal")
+    repository, journal = environment.repository(), Journal(folder / f"{job_id}.journal")
     journal.note(Step.claim)
     assert repository.fetch_next_job([job_id])
     journal.note(Step.claimed, job_id)
@@ -85,9 +85,9 @@ def complete_when_told(place: Place, job_id: str, folder: Path) -> None:
     wait_until(folder.joinpath("end").exists)
 
 
-def take_over(place: Place, job_ids: list[str], folder: Path) -> None:
+def take_over(environment: ProcessEnvironment, job_ids: list[str], folder: Path) -> None:
     """Complete whatever can be claimed of some types until all of them are completed."""
-    repository, journal = place.repository(), Journal(folder / "successor.journal")
+    repository, journal = environment.repository(), Journal(folder / "successor.journal")
     while not all(_is_completed(repository, job_id) for job_id in job_ids):
         journal.note(Step.claim)
         claimed = repository.fetch_next_job(job_ids)

@@ -9,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 
 from cl_server_shared.events.memory import MemoryBroadcaster
-from tests.faults.process_environment import Place
+from tests.faults.process_environment import ProcessEnvironment
 from tests.support.repositories import at, completed, job
 from tests.support.waiting import wait_until
 
@@ -23,9 +23,9 @@ class Waited:
     events: list[tuple[str, str]]
 
 
-def hold_lock(place: Place, seconds: float, held: Path) -> None:
+def hold_lock(environment: ProcessEnvironment, seconds: float, held: Path) -> None:
     """Take the write lock, say so with a file, and let it go after a while."""
-    connection = sqlite3.connect(str(make_url(place.url).database), isolation_level=None)
+    connection = sqlite3.connect(str(make_url(environment.url).database), isolation_level=None)
     connection.execute("BEGIN IMMEDIATE")
     held.touch()
     time.sleep(seconds)
@@ -33,10 +33,10 @@ def hold_lock(place: Place, seconds: float, held: Path) -> None:
     connection.close()
 
 
-def write_meanwhile(place: Place, ready: Path, held: Path) -> Waited:
+def write_meanwhile(environment: ProcessEnvironment, ready: Path, held: Path) -> Waited:
     """Claim jobs, wait for somebody to take the lock, then complete, report and add at once."""
     broadcaster = MemoryBroadcaster()
-    repository = place.repository(broadcaster=broadcaster)
+    repository = environment.repository(broadcaster=broadcaster)
     for job_id in ("done", "half done"):
         repository.add_job(job(job_id))
         repository.fetch_next_job(["resize"])

@@ -21,11 +21,11 @@ from cl_server_shared.container import running
 from cl_server_shared.database import make_engine
 from cl_server_shared.protocols.jobs import JobManagement
 from tests.faults.both_databases import both_databases
-from tests.faults.event_assertions import heard, last_states_lost
-from tests.faults.event_environment import Studio, kept_in, marked_in
-from tests.faults.mqtt_recorder import Witness
-from tests.faults.publishers import look_for_work
-from tests.faults.tcp_proxy import Gate
+from tests.faults.event_assertions import last_states_lost, received_events
+from tests.faults.event_environment import EventEnvironment, kept_in, marked_in
+from tests.faults.mqtt_recorder import MqttRecorder
+from tests.faults.publishers import poll_for_work
+from tests.faults.tcp_proxy import TcpProxy
 from tests.support.processes import child
 from tests.support.repositories import completed, job
 from tests.support.servers import BrokerProcess, broker_process
@@ -34,7 +34,7 @@ from tests.support.waiting import wait_until
 _BATCH: Final = 500
 _EVENTS_OF_A_JOB: Final = 3
 _FULL_AFTER_EVENTS: Final = 12_000  # more than wait in memory
-_PATIENCE_SECONDS: Final = 600
+_TIMEOUT_SECONDS: Final = 600
 _GROWTH_MB: Final = 20  # 85,000 events are about 85 MB
 
 
@@ -72,20 +72,20 @@ def sit_out(url: str, broker: BrokerProcess, events: int) -> Result:
     """Change jobs of an empty database while the broker is away, then start it."""
     broker.kill()
     topic, engine = f"cl-test/{uuid4().hex}", make_engine(url)
-    with Gate(broker.address) as gate, tempfile.TemporaryDirectory() as folder:
-        grown, studio = Path(folder) / "grown", Studio(url, gate.address, topic)
-        gate.shut()
-        with child(partial(_change_and_look, studio, events, grown)):
-            wait_until(lambda: grown.exists() and grown.read_text(), _PATIENCE_SECONDS)
+    with TcpProxy(broker.address) as proxy, tempfile.TemporaryDirectory() as folder:
+        grown, environment = Path(folder) / "grown", EventEnvironment(url, proxy.address, topic)
+        proxy.shut()
+        with child(partial(_change_and_poll, environment, events, grown)):
+            wait_until(lambda: grown.exists() and grown.read_text(), _TIMEOUT_SECONDS)
             broker.start()
-            with Witness(broker.address, topic) as witness:
-                gate.open()  # not before somebody listens
+            with MqttRecorder(broker.address, topic) as recorder:
+                proxy.open()  # not before somebody listens
                 began_at = time.monotonic()
                 with suppress(TimeoutError):  # what is not told by then is counted
-                    wait_until(lambda: not marked_in(engine), _PATIENCE_SECONDS)
+                    wait_until(lambda: not marked_in(engine), _TIMEOUT_SECONDS)
                 told_after_seconds = time.monotonic() - began_at
-                witness.catch_up()
-        rows, told = kept_in(engine), heard(witness.payloads)
+                recorder.catch_up()
+        rows, told = kept_in(engine), received_events(recorder.payloads)
         growth_mb = float(grown.read_text())
     committed = sum(row.event_seq for row in rows)
     result = Result(
@@ -102,11 +102,11 @@ def sit_out(url: str, broker: BrokerProcess, events: int) -> Result:
     return result
 
 
-def _change_and_look(studio: Studio, events: int, grown: Path) -> None:
-    """Add, claim and complete jobs in batches, tell how memory grew, then only look for work."""
+def _change_and_poll(environment: EventEnvironment, events: int, grown: Path) -> None:
+    """Add, claim and complete jobs in batches, tell how memory grew, then only poll for work."""
     batches = -(-events // (_BATCH * _EVENTS_OF_A_JOB))
     full = min(batches, _FULL_AFTER_EVENTS // (_BATCH * _EVENTS_OF_A_JOB))
-    with running(studio.container()) as container:
+    with running(environment.container()) as container:
         jobs = container.job_repository()
         for number in range(full):
             _change(jobs, number)
@@ -114,7 +114,7 @@ def _change_and_look(studio: Studio, events: int, grown: Path) -> None:
         for number in range(full, batches):
             _change(jobs, number)
         grown.write_text(str(_resident_mb() - before_mb))
-        look_for_work(jobs)
+        poll_for_work(jobs)
 
 
 def _change(jobs: JobManagement, number: int) -> None:

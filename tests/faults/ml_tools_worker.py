@@ -15,7 +15,7 @@ from cl_ml_tools.worker import Worker
 from cl_server_shared.files.storage import LocalJobStorage
 from cl_server_shared.integrations.ml_tools import MlToolsJobRepository
 from tests.faults.journal import Journal, Step
-from tests.faults.process_environment import Place
+from tests.faults.process_environment import ProcessEnvironment
 
 LONG: str = "long"
 FAILING: str = "failing"
@@ -106,16 +106,16 @@ class _FailingTask(ComputeModule):
         raise ValueError(COMPLAINT)
 
 
-def adapted(place: Place, folder: Path) -> MlToolsJobRepository:
+def adapted(environment: ProcessEnvironment, folder: Path) -> MlToolsJobRepository:
     """Build the repository as cl_ml_tools wants it."""
-    return MlToolsJobRepository(place.repository(), LocalJobStorage(folder / "files"))
+    return MlToolsJobRepository(environment.repository(), LocalJobStorage(folder / "files"))
 
 
-def run_worker(place: Place, folder: Path, journal_path: Path) -> None:
+def run_worker(environment: ProcessEnvironment, folder: Path, journal_path: Path) -> None:
     """Run job after job, until killed."""
     journal = Journal(journal_path)
     tasks: dict[str, ComputeModule] = {LONG: _LongTask(journal), FAILING: _FailingTask(journal)}
-    worker: _Runner = Worker(adapted(place, folder), task_registry=tasks)
+    worker: _Runner = Worker(adapted(environment, folder), task_registry=tasks)
 
     async def run() -> None:
         while True:

@@ -20,33 +20,33 @@ _MARKER: Final = b"marker "
 
 
 @final
-class Witness:
+class MqttRecorder:
     """Writes down every message on a topic, from its `with` block's start to its end.
 
     Its session outlives its connection (clean start false), and it comes back within a few
     hundredths of a second: long before a publisher that waits between its attempts.
 
-    *tell* gets each payload in its thread as it comes.
+    *on_payload* gets each payload in its thread as it comes.
 
     A broker that is killed with an acknowledgement unread resets the connection, and paho, which
     meets that when it acknowledges the next message, throws away what it has not read: let it reach
-    such a broker through a `Gate`.
+    such a broker through a `TcpProxy`.
     """
 
     def __init__(
-        self, broker: Address, topic: str, tell: Callable[[bytes], object] | None = None
+        self, broker: Address, topic: str, on_payload: Callable[[bytes], object] | None = None
     ) -> None:
         self.payloads: Final[list[bytes]] = []
         self.grants = 0
         self._markers: Final[set[bytes]] = set()
         self._broker = broker
         self._topic = topic
-        self._tell = tell
+        self._on_payload = on_payload
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._client = Client(
             CallbackAPIVersion.VERSION2,
-            f"witness{uuid4().hex[:16]}",
+            f"recorder{uuid4().hex[:15]}",
             protocol=MQTTProtocolVersion.MQTTv5,
         )
         self._client.on_connect = self._on_connect
@@ -114,5 +114,5 @@ class Witness:
             self._markers.add(payload)
             return
         self.payloads.append(payload)
-        if self._tell is not None:
-            self._tell(payload)
+        if self._on_payload is not None:
+            self._on_payload(payload)

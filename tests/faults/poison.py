@@ -6,16 +6,16 @@ import time
 from pathlib import Path
 
 from tests.faults.journal import Journal, Step
-from tests.faults.process_environment import Place
+from tests.faults.process_environment import ProcessEnvironment
 from tests.support.repositories import at, completed
 
 HARMLESS = "harmless"
 POISON = "poison"
 
 
-def work_until_it_kills(place: Place, journal_path: Path) -> None:
+def work_until_it_kills(environment: ProcessEnvironment, journal_path: Path) -> None:
     """Complete job after job, and die of the first one that is poison."""
-    repository, journal = place.repository(), Journal(journal_path)
+    repository, journal = environment.repository(), Journal(journal_path)
     while True:
         claimed = repository.fetch_next_job([HARMLESS, POISON])
         if claimed is None:

@@ -15,7 +15,7 @@ LEASE_SECONDS = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ProcessEnvironment:
     """A database that several processes share, and the settings that all of them have."""
 
     url: str

@@ -20,7 +20,7 @@ from cl_server_shared.database import make_engine
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import JobStatus
 from tests.faults.journal import Journal, Step, entries
-from tests.faults.process_environment import LEASE_SECONDS, Place, number_of
+from tests.faults.process_environment import LEASE_SECONDS, ProcessEnvironment, number_of
 from tests.support.repositories import at, completed, job
 from tests.support.waiting import wait_until
 
@@ -39,7 +39,7 @@ _PROCESSES: Final = {
 
 
 def journal_of(folder: Path, name: str) -> Path:
-    """Tell where a member of the family notes what happened."""
+    """Tell where a process of the tree notes what happened."""
     return folder / f"{name}.journal"
 
 
@@ -75,19 +75,19 @@ def _work_once(repository: SqlJobRepository, name: str, journal: Journal) -> Non
     journal.note(Step.completed, job_id, name if told else "")
 
 
-def _work_as_stranger(place: Place, name: str, folder: Path) -> None:
-    work(place.repository(), name, folder)
+def _work_as_stranger(environment: ProcessEnvironment, name: str, folder: Path) -> None:
+    work(environment.repository(), name, folder)
 
 
 def _started(
-    method: str, place: Place, repository: SqlJobRepository, folder: Path
+    method: str, environment: ProcessEnvironment, repository: SqlJobRepository, folder: Path
 ) -> list[BaseProcess]:
     multiprocessing.set_forkserver_preload(["tests.faults.process_trees"])
     process = _PROCESSES[method]
     children: list[BaseProcess] = [
         process(target=work, args=(repository, name, folder))
         if method == "fork"
-        else process(target=_work_as_stranger, args=(place, name, folder))
+        else process(target=_work_as_stranger, args=(environment, name, folder))
         for name in CHILDREN
     ]
     for child in children:
@@ -95,20 +95,20 @@ def _started(
     return children
 
 
-def main(method: str, folder: Path, place: Place) -> None:
+def main(method: str, folder: Path, environment: ProcessEnvironment) -> None:
     """Hold claims, work beside the children for longer than a lease, finish what was held."""
-    engine = make_engine(place.url)
-    repository, journal = place.repository(engine), Journal(journal_of(folder, HOLDER))
+    engine = make_engine(environment.url)
+    repository, journal = environment.repository(engine), Journal(journal_of(folder, HOLDER))
     _hold(repository, journal)
-    children = _started(method, place, repository, folder)
+    children = _started(method, environment, repository, folder)
     worker = threading.Thread(target=work, args=(repository, PARENT, folder))
     worker.start()
     try:
         _go_through_a_lease(engine, repository, journal, folder)
     finally:
         folder.joinpath("end").touch()
-        for member in (*children, worker):
-            member.join()
+        for each in (*children, worker):
+            each.join()
 
 
 def _go_through_a_lease(
@@ -147,4 +147,4 @@ def _finish_held(repository: SqlJobRepository, journal: Journal) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), Place(sys.argv[3]))
+    main(sys.argv[1], Path(sys.argv[2]), ProcessEnvironment(sys.argv[3]))

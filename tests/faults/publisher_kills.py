@@ -2,9 +2,9 @@
 
 Processes change jobs' states as fast as they can and are killed (SIGKILL) at random moments, half
 of them while the broker is frozen, so that commits pile up that it has not acknowledged. First one
-process at a time; the next one that starts has nothing of its own to tell, and only looks for work.
+process at a time; the next one that starts has nothing of its own to tell, and only polls for work.
 Then one of a fleet of four, whose others live on. A kill counts as one *in between* if at that
-moment there were committed states of its victim that had not reached the subscriber.
+moment there were committed states of the killed one that had not reached the subscriber.
 """
 
 import argparse
@@ -21,16 +21,16 @@ from pydantic import BaseModel, PositiveInt
 
 from cl_server_shared.database import make_engine, upgrade
 from tests.faults.both_databases import both_databases
-from tests.faults.event_assertions import heard, last_states_lost
-from tests.faults.event_environment import Studio, jobs_in, kept_in, marked_in
-from tests.faults.mqtt_recorder import Witness
-from tests.faults.publishers import change_states, only_look
+from tests.faults.event_assertions import last_states_lost, received_events
+from tests.faults.event_environment import EventEnvironment, jobs_in, kept_in, marked_in
+from tests.faults.mqtt_recorder import MqttRecorder
+from tests.faults.publishers import change_states, only_poll
 from tests.support.processes import Child, child
 from tests.support.servers import BrokerProcess, broker_process
 from tests.support.waiting import wait_until
 
 _LONGEST_WORK_SECONDS: Final = 0.2
-_PATIENCE_SECONDS: Final = 30
+_TIMEOUT_SECONDS: Final = 30
 _FLEET: Final = 4
 
 
@@ -75,17 +75,17 @@ class Killing:
 
     def __init__(self, url: str, broker: BrokerProcess, random: Random) -> None:
         topic = f"cl-test/{uuid4().hex}"
-        self._studio: Final = Studio(url, broker.address, topic)
+        self._environment: Final = EventEnvironment(url, broker.address, topic)
         self._broker: Final = broker
         self._random: Final = random
         self._engine: Final = make_engine(url)
-        self._witness: Final = Witness(broker.address, topic)
+        self._recorder: Final = MqttRecorder(broker.address, topic)
         self._open: Final = ExitStack()
         self._kills = self._in_between = 0
 
     def __enter__(self) -> Self:
         self._open.callback(self._engine.dispose)
-        self._open.enter_context(self._witness)
+        self._open.enter_context(self._recorder)
         upgrade(self._engine)
         return self
 
@@ -93,28 +93,28 @@ class Killing:
         self._open.close()
 
     def kill_one_after_the_other(self, kills: int) -> Result:
-        """Kill so many, each the only one, then start one that only looks."""
+        """Kill so many, each the only one, then start one that only polls."""
         for _ in range(kills):
             with self._publisher("alone") as publisher:
                 self._kill_at_work(publisher)
-        with child(partial(only_look, self._studio)):
+        with child(partial(only_poll, self._environment)):
             return self._judged()
 
     def kill_of_a_fleet(self, kills: int) -> Result:
-        """Kill one of four so often; each has a successor. At the end three only look."""
+        """Kill one of four so often; each has a successor. At the end three only poll."""
         with ExitStack() as fleet:
             members = [fleet.enter_context(self._publisher(f"type {n}")) for n in range(_FLEET)]
             for number in range(kills):
-                place = number % _FLEET
-                self._kill_at_work(members[place])
-                members[place] = fleet.enter_context(self._publisher(f"type {place}"))
+                environment = number % _FLEET
+                self._kill_at_work(members[environment])
+                members[environment] = fleet.enter_context(self._publisher(f"type {environment}"))
         with ExitStack() as survivors:
             for _ in range(_FLEET - 1):
-                survivors.enter_context(child(partial(only_look, self._studio)))
+                survivors.enter_context(child(partial(only_poll, self._environment)))
             return self._judged()
 
     def _publisher(self, task_type: str) -> AbstractContextManager[Child[None]]:
-        return child(partial(change_states, self._studio, task_type))
+        return child(partial(change_states, self._environment, task_type))
 
     def _kill_at_work(self, publisher: Child[None]) -> None:
         """Kill a process at a random moment of its work, and let the broker work on."""
@@ -126,22 +126,22 @@ class Killing:
         assert failure is None, failure
         publisher.kill()
         self._kills += 1
-        self._in_between += self._has_untold(f"{publisher.pid}-")
+        self._in_between += self._has_unannounced(f"{publisher.pid}-")
         self._broker.cont()
 
-    def _has_untold(self, prefix: str) -> bool:
+    def _has_unannounced(self, prefix: str) -> bool:
         named = f'"job_id":"{prefix}'.encode()
-        told = heard(payload for payload in self._witness.payloads if named in payload)
+        told = received_events(payload for payload in self._recorder.payloads if named in payload)
         rows = [row for row in kept_in(self._engine) if row.job_id.startswith(prefix)]
         return last_states_lost(rows, told) > 0
 
     def _judged(self) -> Result:
         began_at = time.monotonic()
         with suppress(TimeoutError):  # what is not told by then is counted
-            wait_until(lambda: not marked_in(self._engine), _PATIENCE_SECONDS)
+            wait_until(lambda: not marked_in(self._engine), _TIMEOUT_SECONDS)
         told_after_seconds = time.monotonic() - began_at
-        self._witness.catch_up()
-        rows, told = kept_in(self._engine), heard(self._witness.payloads)
+        self._recorder.catch_up()
+        rows, told = kept_in(self._engine), received_events(self._recorder.payloads)
         return Result(
             kills=self._kills,
             in_between=self._in_between,

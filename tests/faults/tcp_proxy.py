@@ -1,4 +1,4 @@
-"""A door in front of a broker, to be shut on its clients at any moment and opened again."""
+"""A proxy in front of a broker, to be shut on its clients at any moment and opened again."""
 
 import socket
 import threading
@@ -13,11 +13,11 @@ _LONGEST_READ: Final = 65_536
 
 
 @final
-class Gate:
+class TcpProxy:
     """Forwards MQTT 5 connections; shut, it ends those that there are and lets no new one through.
 
     What a broker has sent before its end arrives: unlike the kernel of a broker that was killed, it
-    resets no connection on which a client has just written. What is on its way in a shut gate is
+    resets no connection on which a client has just written. What is on its way in a shut proxy is
     lost, as in a network that fails.
     """
 

@@ -5,7 +5,14 @@ from random import Random
 import pytest
 
 from tests.faults.broker_bounces import Bounces, Way, bounce_broker
-from tests.faults.event_assertions import Heard, Kept, Losses, heard, last_states_lost, losses
+from tests.faults.event_assertions import (
+    Kept,
+    Losses,
+    ReceivedEvents,
+    last_states_lost,
+    losses,
+    received_events,
+)
 from tests.support.servers import broker_process
 
 pytest_plugins = ["tests.support.databases"]
@@ -37,7 +44,7 @@ def event(seq: int, event_id: str, progress: int = 0) -> bytes:
 
 
 def test_what_nobody_heard_would_be_counted() -> None:
-    told = heard([event(1, "a"), event(3, "c")])
+    told = received_events([event(1, "a"), event(3, "c")])
 
     assert losses([Kept("job", 1, 5)], told) == Losses(states=2, progress=1)
     assert losses([Kept("job", 2, 2)], told) == Losses(states=2, progress=0)
@@ -46,7 +53,7 @@ def test_what_nobody_heard_would_be_counted() -> None:
 
 def test_repeats_that_are_no_copies_would_be_counted() -> None:
     payloads = [event(1, "a"), event(1, "a"), event(1, "a", progress=1), event(1, "b")]
-    told = heard(payloads)
+    told = received_events(payloads)
 
-    assert told == Heard(told.changes, repeats=2, contradictions=2)
+    assert told == ReceivedEvents(told.changes, repeats=2, contradictions=2)
     assert len(told.changes) == 1

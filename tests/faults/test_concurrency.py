@@ -18,7 +18,7 @@ from cl_server_shared.container import Container, running
 from cl_server_shared.database import make_engine
 from cl_server_shared.models import Job
 from cl_server_shared.protocols.jobs import JobRepository
-from tests.faults.job_assertions import verdict
+from tests.faults.job_assertions import findings
 from tests.faults.journal import Step, entries
 from tests.faults.process_trees import HELD, HOLDER, SHARED_JOBS, WORKERS, journal_of
 from tests.support.repositories import at, completed, job, settings
@@ -62,10 +62,10 @@ def test_sixteen_threads_complete_400_jobs_each_once(container: Container) -> No
     assert repository.count_jobs() == {"completed": {"resize": jobs}}
 
 
-def run_family(method: str, url: str, folder: Path) -> None:
+def run_process_tree(method: str, url: str, folder: Path) -> None:
     """Run it in a process of its own: this one has threads, which no fork should inherit."""
     with folder.joinpath("output").open("wb") as output:
-        family = subprocess.Popen(
+        tree = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.process_trees", method, str(folder), url],
             cwd=TREE,
             stdin=subprocess.DEVNULL,
@@ -74,10 +74,10 @@ def run_family(method: str, url: str, folder: Path) -> None:
             start_new_session=True,
         )
     try:
-        assert family.wait(80) == 0, folder.joinpath("output").read_text()
+        assert tree.wait(80) == 0, folder.joinpath("output").read_text()
     finally:
         with suppress(ProcessLookupError):  # nobody is left
-            os.killpg(family.pid, signal.SIGKILL)
+            os.killpg(tree.pid, signal.SIGKILL)
 
 
 # What is inherited differs between a file and a socket; the other two ways inherit nothing.
@@ -94,14 +94,14 @@ def run_family(method: str, url: str, folder: Path) -> None:
 def test_a_parent_and_its_children_do_not_disturb_each_other(
     method: str, shared_database_url: str, tmp_path: Path
 ) -> None:
-    run_family(method, shared_database_url, tmp_path)
+    run_process_tree(method, shared_database_url, tmp_path)
     engine = make_engine(shared_database_url)
     with Session(engine) as session:
         rows = session.exec(select(Job)).all()
     engine.dispose()
 
     noted = {name: entries(journal_of(tmp_path, name)) for name in (*WORKERS, HOLDER)}
-    found = verdict(rows, list(noted.values()), due_at=2**63)
+    found = findings(rows, list(noted.values()), due_at=2**63)
     shares = {n: sum(e.step is Step.completed for e in noted[n]) for n in WORKERS}
     print(f"\n{method}: {shares}")
     assert found.faults == dict.fromkeys(found.faults, 0)

@@ -3,9 +3,9 @@
 import pytest
 
 from cl_server_shared.database import make_engine, upgrade
-from tests.faults.event_assertions import Losses, heard, last_states_lost, losses
+from tests.faults.event_assertions import Losses, last_states_lost, losses, received_events
 from tests.faults.event_environment import jobs_in, kept_in, marked_in
-from tests.faults.mqtt_recorder import Witness
+from tests.faults.mqtt_recorder import MqttRecorder
 from tests.faults.programs import program
 from tests.support.servers import Address
 from tests.support.waiting import wait_until
@@ -22,12 +22,12 @@ def test_the_events_of_a_parent_and_of_its_forks_are_heard(
     engine = make_engine(shared_database_url)
     upgrade(engine)
     with (
-        Witness(mqtt_broker, topic) as witness,
+        MqttRecorder(mqtt_broker, topic) as recorder,
         program("fork_and_work.py", shared_database_url, *mqtt_broker, topic, way),
     ):
         wait_until(lambda: jobs_in(engine, "%") == JOBS and not marked_in(engine), 30)
-        witness.catch_up()
-        rows, told = kept_in(engine), heard(witness.payloads)
+        recorder.catch_up()
+        rows, told = kept_in(engine), received_events(recorder.payloads)
     engine.dispose()
 
     print(f"\n{losses(rows, told)}, {told.repeats} repeats")

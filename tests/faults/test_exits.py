@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Final
 
 from cl_server_shared.database import make_engine
-from tests.faults.event_assertions import Losses, heard, last_states_lost, losses
+from tests.faults.event_assertions import Losses, last_states_lost, losses, received_events
 from tests.faults.event_environment import kept_in, marked_in
 from tests.faults.exits import Case, end_of, end_processes
-from tests.faults.mqtt_recorder import Witness
+from tests.faults.mqtt_recorder import MqttRecorder
 from tests.faults.programs import program
 from tests.support.faulty_brokers import dropped, frozen
 from tests.support.servers import Address, BrokerProcess
@@ -38,7 +38,7 @@ def test_a_process_that_is_told_to_end_delivers_500_events_first(
     own_broker: BrokerProcess, topic: str, tmp_path: Path
 ) -> None:
     url, done = f"sqlite:///{tmp_path}/jobs.db", tmp_path / "done"
-    with Witness(own_broker.address, topic) as witness:
+    with MqttRecorder(own_broker.address, topic) as recorder:
         own_broker.stop()
         arguments = ("running wait", url, *own_broker.address, topic, 250, done)
         with program("work_and_end.py", *arguments) as process:
@@ -47,8 +47,8 @@ def test_a_process_that_is_told_to_end_delivers_500_events_first(
             status, seconds = end_of(process, "wait", done)
         engine = make_engine(url)
         rows, marks_left = kept_in(engine), marked_in(engine)
-        witness.catch_up()
-        told = heard(witness.payloads)
+        recorder.catch_up()
+        told = received_events(recorder.payloads)
         engine.dispose()
 
     assert status == 128 + 15

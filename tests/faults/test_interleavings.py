@@ -1,6 +1,6 @@
 """Two or three callers at once: in whatever order their statements run, a job ends once.
 
-The full form, every order of every scene on both databases:
+The full form, every order of every scenario on both databases:
 `python -m tests.faults.interleavings`.
 """
 
@@ -13,8 +13,8 @@ from sqlalchemy import Engine
 
 from tests.faults.drivers import watched_engine
 from tests.faults.interleavings.explorer import Outcome, outcomes_of
-from tests.faults.interleavings.scenarios import FEW_ORDERS, MANY_ORDERS, Scene
-from tests.faults.interleavings.scheduler import Choose, Turns, every_order, random_orders
+from tests.faults.interleavings.scenarios import FEW_SCHEDULES, MANY_SCHEDULES, Scenario
+from tests.faults.interleavings.scheduler import Choose, Scheduler, every_schedule, random_schedules
 
 pytest_plugins = ["tests.support.databases"]
 
@@ -25,42 +25,42 @@ class Stalled(NamedTuple):
     """A database whose callers can be held before each statement."""
 
     engine: Engine
-    turns: Turns
+    scheduler: Scheduler
 
-    def play(self, scene: Scene, orders: Iterable[Choose]) -> Counter[Outcome]:
-        return outcomes_of(scene, self.engine, self.turns, orders)
+    def run(self, scenario: Scenario, schedules: Iterable[Choose]) -> Counter[Outcome]:
+        return outcomes_of(scenario, self.engine, self.scheduler, schedules)
 
 
 @pytest.fixture
 def stalled(shared_database_url: str) -> Iterator[Stalled]:
-    turns = Turns()
-    engine = watched_engine(shared_database_url, turns, places=4)
-    yield Stalled(engine, turns)
+    scheduler = Scheduler()
+    engine = watched_engine(shared_database_url, scheduler, pool_size=4)
+    yield Stalled(engine, scheduler)
     engine.dispose()
 
 
 def test_callers_have_one_outcome_in_every_order_of_their_statements(stalled: Stalled) -> None:
-    for scene in FEW_ORDERS:
-        assert set(stalled.play(scene, every_order())) == set(scene.outcomes), scene.name
+    for scenario in FEW_SCHEDULES:
+        assert set(stalled.run(scenario, every_schedule())) == set(scenario.outcomes), scenario.name
 
 
 def test_callers_have_one_outcome_in_random_orders_of_many_statements(
     stalled: Stalled,
 ) -> None:
     number = _AT_MOST[stalled.engine.dialect.name]
-    for scene in MANY_ORDERS:
-        assert sum(stalled.play(scene, random_orders(number, seed=1)).values()) == number
+    for scenario in MANY_SCHEDULES:
+        assert sum(stalled.run(scenario, random_schedules(number, seed=1)).values()) == number
 
 
 def test_every_order_of_two_and_three_steps_is_given_once() -> None:
     """Were orders left out, the tests above would prove less than they say."""
-    orders: list[str] = []
-    for choose in every_order():
+    schedules: list[str] = []
+    for choose in every_schedule():
         left, order = {"a": 2, "b": 3}, ""
         while ready := [name for name in left if left[name]]:
             name = ready[choose(range(len(ready)))]
             left[name] -= 1
             order += name
-        orders.append(order)
+        schedules.append(order)
 
-    assert len(orders) == len(set(orders)) == 10  # 5! / (2! 3!)
+    assert len(schedules) == len(set(schedules)) == 10  # 5! / (2! 3!)

@@ -16,10 +16,10 @@ from sqlmodel import Session, select
 from cl_server_shared.database import make_engine
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import Job
-from tests.faults.job_assertions import verdict
+from tests.faults.job_assertions import findings
 from tests.faults.journal import Step, entries
 from tests.faults.late_workers import Late, complete_when_told, is_frozen, report_late, take_over
-from tests.faults.process_environment import Place
+from tests.faults.process_environment import ProcessEnvironment
 from tests.support.processes import Child, child
 from tests.support.repositories import at, completed, job, row_of
 from tests.support.waiting import wait_until
@@ -41,17 +41,19 @@ def engine(shared_database_url: str) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def place(shared_database_url: str) -> Place:
-    return Place(shared_database_url)
+def environment(shared_database_url: str) -> ProcessEnvironment:
+    return ProcessEnvironment(shared_database_url)
 
 
 @contextmanager
-def frozen_workers(place: Place, *names: str) -> Generator[dict[str, Child[Late]]]:
+def frozen_workers(
+    environment: ProcessEnvironment, *names: str
+) -> Generator[dict[str, Child[Late]]]:
     """Workers that hold a job each, which they reported 10 % of before they froze."""
     with ExitStack() as stack:
         workers: dict[str, Child[Late]] = {}
         for name in names:
-            run = partial(report_late, place, name, after_keeper=name == TOLD_BY_KEEPER)
+            run = partial(report_late, environment, name, after_keeper=name == TOLD_BY_KEEPER)
             workers[name] = stack.enter_context(child(run))
         wait_until(lambda: all(is_frozen(worker.pid) for worker in workers.values()))
         yield workers
@@ -85,11 +87,11 @@ def await_end_of_lease(engine: Engine, job_id: str) -> None:
 
 
 def test_a_worker_that_thaws_after_another_finished_changes_nothing(
-    place: Place, engine: Engine
+    environment: ProcessEnvironment, engine: Engine
 ) -> None:
-    other = place.repository(engine)
+    other = environment.repository(engine)
     other.add_jobs([job(name, name) for name in BOTH])
-    with frozen_workers(place, *BOTH) as workers:
+    with frozen_workers(environment, *BOTH) as workers:
         take_over_both(other)
         assert all(other.update_job(name, completed({"by": "other"})) for name in BOTH)
         before = rows_of(engine)
@@ -99,12 +101,12 @@ def test_a_worker_that_thaws_after_another_finished_changes_nothing(
 
 
 def test_a_worker_that_thaws_while_another_works_changes_nothing(
-    place: Place, engine: Engine
+    environment: ProcessEnvironment, engine: Engine
 ) -> None:
-    # Its lease is so long that its keeper changes no row between the two looks.
-    other = replace(place, lease_seconds=60).repository(engine)
+    # Its lease is so long that its keeper changes no row between the two polls.
+    other = replace(environment, lease_seconds=60).repository(engine)
     other.add_jobs([job(name, name) for name in BOTH])
-    with frozen_workers(place, *BOTH) as workers:
+    with frozen_workers(environment, *BOTH) as workers:
         take_over_both(other)
         assert all(other.update_job(name, at(20)) for name in BOTH)
         before = rows_of(engine)
@@ -115,11 +117,11 @@ def test_a_worker_that_thaws_while_another_works_changes_nothing(
 
 
 def test_a_late_worker_that_nobody_replaced_finishes_and_is_not_replaced_any_more(
-    place: Place, engine: Engine
+    environment: ProcessEnvironment, engine: Engine
 ) -> None:
-    other = place.repository(engine)
+    other = environment.repository(engine)
     other.add_job(job(TOLD_AT_ONCE, TOLD_AT_ONCE))
-    with frozen_workers(place, TOLD_AT_ONCE) as workers:
+    with frozen_workers(environment, TOLD_AT_ONCE) as workers:
         await_end_of_lease(engine, TOLD_AT_ONCE)
 
         late = Late(progress="True", completion=True, error=False, events=2)
@@ -148,25 +150,25 @@ def thaw_and_end(workers: dict[str, Child[None]], successor: Child[None], folder
 
 
 def test_a_worker_frozen_at_any_moment_and_its_successor_complete_a_job_once(
-    place: Place, engine: Engine, tmp_path: Path
+    environment: ProcessEnvironment, engine: Engine, tmp_path: Path
 ) -> None:
     job_ids = [f"job {number}" for number in range(FREEZES)]
-    place.repository(engine).add_jobs([job(job_id, job_id) for job_id in job_ids])
+    environment.repository(engine).add_jobs([job(job_id, job_id) for job_id in job_ids])
     journals = [tmp_path / f"{name}.journal" for name in (*job_ids, "successor")]
     with ExitStack() as stack:
         start = stack.enter_context
-        runs = {n: partial(complete_when_told, place, n, tmp_path) for n in job_ids}
+        runs = {n: partial(complete_when_told, environment, n, tmp_path) for n in job_ids}
         workers = {job_id: start(child(run)) for job_id, run in runs.items()}
         wait_until(lambda: all(len(entries(journal)) == 2 for journal in journals[:-1]))
         freeze_at_any_moment(workers, tmp_path)
-        successor = start(child(partial(take_over, place, job_ids, tmp_path)))
+        successor = start(child(partial(take_over, environment, job_ids, tmp_path)))
         for job_id in job_ids:
             await_end_of_lease(engine, job_id)
         thaw_and_end(workers, successor, tmp_path)
 
     noted = [entries(journal) for journal in journals]
     with Session(engine) as session:
-        found = verdict(session.exec(select(Job)).all(), noted, due_at=2**63)
+        found = findings(session.exec(select(Job)).all(), noted, due_at=2**63)
     print(f"\n{FREEZES} frozen: {found.retries} taken over, {found.refused} late ones refused")
     assert len([entry for entry in chain(*noted) if entry.step is Step.completed]) >= FREEZES
     assert found.faults == dict.fromkeys(found.faults, 0)

@@ -11,7 +11,7 @@ from cl_server_shared.database import make_engine
 from cl_server_shared.jobs.attempt_log import logged_attempts
 from tests.faults.journal import Entry, Step, entries
 from tests.faults.ml_tools_worker import COMPLAINT, FAILING, LONG, adapted, run_worker
-from tests.faults.process_environment import Place
+from tests.faults.process_environment import ProcessEnvironment
 from tests.support.processes import child
 from tests.support.repositories import row_of
 from tests.support.waiting import wait_until
@@ -22,12 +22,14 @@ MAX_RETRIES = 2
 
 
 @pytest.fixture
-def place(shared_database_url: str) -> Place:
-    return Place(shared_database_url, max_retries=MAX_RETRIES)
+def environment(shared_database_url: str) -> ProcessEnvironment:
+    return ProcessEnvironment(shared_database_url, max_retries=MAX_RETRIES)
 
 
-def add(place: Place, folder: Path, job_id: str, task_type: str, **params: object) -> None:
-    adapted(place, folder).add_job(Job(job_id=job_id, task_type=task_type, params=params))
+def add(
+    environment: ProcessEnvironment, folder: Path, job_id: str, task_type: str, **params: object
+) -> None:
+    adapted(environment, folder).add_job(Job(job_id=job_id, task_type=task_type, params=params))
 
 
 def reports(journal: Path) -> list[Entry]:
@@ -43,14 +45,18 @@ def reports(journal: Path) -> list[Entry]:
     ],
 )
 def test_a_cancelled_job_ends_at_its_workers_next_written_report(
-    place: Place, tmp_path: Path, pause_seconds: float, step: int, throttled_seconds: float
+    environment: ProcessEnvironment,
+    tmp_path: Path,
+    pause_seconds: float,
+    step: int,
+    throttled_seconds: float,
 ) -> None:
     journal, never = tmp_path / "journal", tmp_path / "never"
-    add(place, tmp_path, "job", LONG, pause_seconds=pause_seconds, step=step, end=str(never))
-    engine = make_engine(place.url)
-    with child(partial(run_worker, place, tmp_path, journal)):
+    add(environment, tmp_path, "job", LONG, pause_seconds=pause_seconds, step=step, end=str(never))
+    engine = make_engine(environment.url)
+    with child(partial(run_worker, environment, tmp_path, journal)):
         wait_until(lambda: len(reports(journal)) > (22 if throttled_seconds else 2))
-        assert place.repository(engine).cancel_job("job", "enough")
+        assert environment.repository(engine).cancel_job("job", "enough")
         must_hear_at_ns = time.monotonic_ns() + throttled_seconds * 1e9
         wait_until(lambda: row_of(engine, "job")["status"] == "error")
         noted = entries(journal)
@@ -63,19 +69,21 @@ def test_a_cancelled_job_ends_at_its_workers_next_written_report(
     assert (row["error_message"], row["retry_count"]) == ("cancelled: enough", 0)
 
 
-def test_a_killed_workers_job_is_recovered_by_another_worker(place: Place, tmp_path: Path) -> None:
+def test_a_killed_workers_job_is_recovered_by_another_worker(
+    environment: ProcessEnvironment, tmp_path: Path
+) -> None:
     journal, end = tmp_path / "journal", tmp_path / "end"
-    add(place, tmp_path, "job", LONG, pause_seconds=0.06, step=1, end=str(end))
-    engine = make_engine(place.url)
-    with child(partial(run_worker, place, tmp_path, journal)) as victim:
+    add(environment, tmp_path, "job", LONG, pause_seconds=0.06, step=1, end=str(end))
+    engine = make_engine(environment.url)
+    with child(partial(run_worker, environment, tmp_path, journal)) as worker:
         wait_until(lambda: len(reports(journal)) > 2)
-        with child(partial(run_worker, place, tmp_path, tmp_path / "second")) as second:
-            victim.kill()
+        with child(partial(run_worker, environment, tmp_path, tmp_path / "second")) as second:
+            worker.kill()
             wait_until(lambda: reports(tmp_path / "second"))
             end.touch()
             wait_until(lambda: row_of(engine, "job")["status"] == "completed")
 
-    found = adapted(place, tmp_path).get_job("job")
+    found = adapted(environment, tmp_path).get_job("job")
     row = row_of(engine, "job")
     engine.dispose()
     assert found is not None
@@ -86,14 +94,14 @@ def test_a_killed_workers_job_is_recovered_by_another_worker(place: Place, tmp_p
 
 
 def test_a_failing_task_is_tried_again_until_its_tries_are_used_up(
-    place: Place, tmp_path: Path
+    environment: ProcessEnvironment, tmp_path: Path
 ) -> None:
     journal = tmp_path / "journal"
-    add(place, tmp_path, "job", FAILING)
-    engine = make_engine(place.url)
-    with child(partial(run_worker, place, tmp_path, journal)):
+    add(environment, tmp_path, "job", FAILING)
+    engine = make_engine(environment.url)
+    with child(partial(run_worker, environment, tmp_path, journal)):
         wait_until(lambda: row_of(engine, "job")["status"] == "error")
-        add(place, tmp_path, "next", LONG, pause_seconds=0, step=0, end=str(tmp_path))
+        add(environment, tmp_path, "next", LONG, pause_seconds=0, step=0, end=str(tmp_path))
         wait_until(lambda: row_of(engine, "next")["status"] == "completed")
 
     row = row_of(engine, "job")

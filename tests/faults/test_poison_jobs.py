@@ -13,7 +13,7 @@ from cl_server_shared.jobs.attempt_log import logged_attempts
 from cl_server_shared.models import JobStatus
 from tests.faults.journal import Entry, Step, entries
 from tests.faults.poison import HARMLESS, POISON, work_until_it_kills
-from tests.faults.process_environment import Place, number_of
+from tests.faults.process_environment import ProcessEnvironment, number_of
 from tests.support.processes import child
 from tests.support.repositories import job, row_of
 from tests.support.waiting import wait_until
@@ -24,18 +24,20 @@ MAX_RETRIES = {"deadly 0": 0, "deadly 1": 1, "deadly 2": 2}
 DEATHS = sum(MAX_RETRIES.values()) + len(MAX_RETRIES)
 
 
-def work_until_nobody_dies(place: Place, engine: Engine, folder: Path) -> list[list[Entry]]:
+def work_until_nobody_dies(
+    environment: ProcessEnvironment, engine: Engine, folder: Path
+) -> list[list[Entry]]:
     """Start a worker whenever one died; return what each noted, the one that lived last."""
     journals = [folder / f"worker{number}.journal" for number in range(DEATHS + 1)]
     for journal in journals[:-1]:
         with (
-            child(partial(work_until_it_kills, place, journal)) as worker,
+            child(partial(work_until_it_kills, environment, journal)) as worker,
             pytest.raises(ChildProcessError, match="died"),
         ):
             worker.result()
-    with child(partial(work_until_it_kills, place, journals[-1])):
+    with child(partial(work_until_it_kills, environment, journals[-1])):
         wait_until(lambda: number_of(engine, JobStatus.error) == len(MAX_RETRIES))
-        place.repository(engine).add_job(job("last", HARMLESS))
+        environment.repository(engine).add_job(job("last", HARMLESS))
         wait_until(lambda: any(entry.job_id == "last" for entry in done(entries(journals[-1]))))
     return [entries(journal) for journal in journals]
 
@@ -47,14 +49,14 @@ def done(noted: list[Entry]) -> list[Entry]:
 def test_a_job_whose_worker_always_dies_ends_after_exactly_its_tries(
     shared_database_url: str, tmp_path: Path
 ) -> None:
-    place = Place(shared_database_url)
-    engine = make_engine(place.url)
-    repository = place.repository(engine)
+    environment = ProcessEnvironment(shared_database_url)
+    engine = make_engine(environment.url)
+    repository = environment.repository(engine)
     for job_id, max_retries in MAX_RETRIES.items():
         repository.add_job(job(job_id, POISON), max_retries=max_retries)
     repository.add_job(job("beside", HARMLESS))
 
-    noted = work_until_nobody_dies(place, engine, tmp_path)
+    noted = work_until_nobody_dies(environment, engine, tmp_path)
 
     claims = Counter(e.job_id for e in chain(*noted) if e.step is Step.claimed)
     tries = {job_id: retries + 1 for job_id, retries in MAX_RETRIES.items()}

@@ -12,7 +12,7 @@ from cl_server_shared.database import upgrade
 from cl_server_shared.errors import DatabaseError
 from cl_server_shared.jobs.repository import SqlJobRepository
 from tests.faults.drivers import Watcher, watched_engine
-from tests.faults.in_process_environment import LEASE_SECONDS, World
+from tests.faults.in_process_environment import LEASE_SECONDS, InProcessEnvironment
 from tests.faults.model.comparison import rows_of
 from tests.support.repositories import at, completed, failed, job
 
@@ -68,13 +68,13 @@ class Faulty:
         self.engine: Final = engine
         self.fault: Final = fault
 
-    def begin(self, prepare: Call) -> tuple[World, SqlJobRepository]:
+    def begin(self, prepare: Call) -> tuple[InProcessEnvironment, SqlJobRepository]:
         self.fault.disarm()
-        world = World(self.engine)
-        world.clear()
-        jobs = world.worker("worker").jobs
+        environment = InProcessEnvironment(self.engine)
+        environment.clear()
+        jobs = environment.worker("worker").jobs
         prepare(jobs)
-        return world, jobs
+        return environment, jobs
 
     def fails(self, jobs: SqlJobRepository, call: Call, nth: int, *, is_after: bool) -> bool:
         """Call with a fault at a statement; tell whether the call has so many.
@@ -179,12 +179,12 @@ def test_a_batch_is_stored_whole_or_not_at_all(
     whole = rows_of(faulty.engine)
 
     for nth in range(1, 100):
-        world, jobs = faulty.begin(prepare)
-        world.take_events()
+        environment, jobs = faulty.begin(prepare)
+        environment.take_events()
         if not faulty.fails(jobs, call, nth, is_after=is_after):
             assert nth > 1
             return
-        stored, told = rows_of(faulty.engine), world.take_events()
+        stored, told = rows_of(faulty.engine), environment.take_events()
         assert stored in (before, whole), f"fault at statement {nth}"
         assert stored == whole or not told, f"told before it was committed: {told}"
     pytest.fail("the call never ended")
@@ -199,13 +199,13 @@ def test_jobs_of_a_claim_with_unknown_outcome_are_claimed_within_a_lease(
         return [found.job_id for found in jobs.fetch_next_jobs(RESIZE, limit)]
 
     for nth in range(1, 100):
-        world, jobs = faulty.begin(add_all)
+        environment, jobs = faulty.begin(add_all)
         if not faulty.fails(jobs, fetch, nth, is_after=is_after):
             assert nth > 1
             return
         claimed = fetch(jobs)
-        world.clock.advance(LEASE_SECONDS)
-        other = world.worker("other").jobs
+        environment.clock.advance(LEASE_SECONDS)
+        other = environment.worker("other").jobs
         claimed += [found.job_id for found in other.fetch_next_jobs(RESIZE, 3)]
         assert set(claimed) == set(IDS), f"fault at statement {nth}"
     pytest.fail("the call never ended")
@@ -216,8 +216,8 @@ def test_a_recovery_that_failed_is_repeated_without_counting_a_try_twice(
     faulty: Faulty, *, is_after: bool
 ) -> None:
     for nth in range(1, 100):
-        world, jobs = faulty.begin(claim_all)
-        world.clock.advance(LEASE_SECONDS)
+        environment, jobs = faulty.begin(claim_all)
+        environment.clock.advance(LEASE_SECONDS)
         if not faulty.fails(jobs, SqlJobRepository.recover_expired, nth, is_after=is_after):
             assert nth > 1
             return
@@ -236,11 +236,11 @@ def test_a_job_added_in_a_session_that_fails_exists_only_by_its_repetition(
             jobs.add_job(job("a"), session=session)
             session.rollback()
 
-    world, jobs = faulty.begin(nothing)
+    environment, jobs = faulty.begin(nothing)
     assert faulty.fails(jobs, add, 1, is_after=is_after)
     assert rows_of(faulty.engine) == {}
 
     with Session(faulty.engine) as session:
         assert jobs.add_job(job("a"), session=session)
         session.commit()
-    assert [event.seq for event in world.take_events()] == [1]
+    assert [event.seq for event in environment.take_events()] == [1]

@@ -6,9 +6,9 @@ from random import Random
 import pytest
 
 from cl_server_shared.models import Job, JobStatus
-from tests.faults.job_assertions import verdict
+from tests.faults.job_assertions import findings
 from tests.faults.journal import Entry, Step
-from tests.faults.process_environment import Place
+from tests.faults.process_environment import ProcessEnvironment
 from tests.faults.worker_kills import kill_workers
 
 pytest_plugins = ["tests.support.databases"]
@@ -25,14 +25,14 @@ _BY_THE_CLOCK = {"unfinished at lease + 1 s"}
 def test_no_killed_worker_loses_a_job_or_finishes_one_twice(
     shared_database_url: str, tmp_path: Path, *, sqlite_wal: bool
 ) -> None:
-    place = Place(shared_database_url, sqlite_wal=sqlite_wal)
-    result = kill_workers(place, KILLS, tmp_path, Random())
+    environment = ProcessEnvironment(shared_database_url, sqlite_wal=sqlite_wal)
+    result = kill_workers(environment, KILLS, tmp_path, Random())
 
     print(f"\n{result}")
     assert len(result.deaths) == KILLS
     # When each job was done depends on who gets a processor: the full form, alone on a machine,
     # insists on it.
-    faults = {what: n for what, n in result.verdict.faults.items() if what not in _BY_THE_CLOCK}
+    faults = {what: n for what, n in result.findings.faults.items() if what not in _BY_THE_CLOCK}
     assert dict.fromkeys(faults, 0) == faults
     assert result.integrity == "ok"
 
@@ -47,7 +47,7 @@ def test_what_must_not_happen_would_be_counted() -> None:
     ]
     row = Job(job_id="job", task_type="work", status=JobStatus.error, created_at=0, completed_at=9)
 
-    assert verdict([row], journals, due_at=8).faults == {
+    assert findings([row], journals, due_at=8).faults == {
         "acknowledged jobs that are gone": 0,
         "jobs that never ended": 0,
         "completed twice": 1,
@@ -60,7 +60,7 @@ def test_what_must_not_happen_would_be_counted() -> None:
     }
     lost = [[Entry(1, Step.added, "gone", "True"), Entry(2, Step.failed)]]
     row = row.model_copy(update={"status": JobStatus.processing})
-    faults = verdict([row], lost, due_at=10).faults
+    faults = findings([row], lost, due_at=10).faults
     assert [name for name, number in faults.items() if number] == [
         "acknowledged jobs that are gone",
         "jobs that never ended",

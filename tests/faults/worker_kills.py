@@ -24,9 +24,14 @@ from sqlmodel import Session, select
 
 from cl_server_shared.database import make_engine
 from cl_server_shared.models import Job, JobStatus
-from tests.faults.job_assertions import Death, Verdict, claims_of, handovers_seconds, verdict
-from tests.faults.kill_harness import Crew
-from tests.faults.process_environment import LEASE_SECONDS, Place, integrity_of, number_of
+from tests.faults.job_assertions import Death, Findings, claims_of, findings, handovers_seconds
+from tests.faults.kill_harness import KillHarness
+from tests.faults.process_environment import (
+    LEASE_SECONDS,
+    ProcessEnvironment,
+    integrity_of,
+    number_of,
+)
 from tests.support import servers
 from tests.support.waiting import wait_until
 
@@ -34,7 +39,7 @@ KINDS: Final = ("sqlite", "sqlite-wal", "postgresql")
 _PAUSE_SECONDS: Final = 0.12
 _ADDER_KILLED_EVERY: Final = 10
 _GRACE_SECONDS: Final = 1
-_PATIENCE_SECONDS: Final = 60
+_TIMEOUT_SECONDS: Final = 60
 
 
 @final
@@ -54,18 +59,18 @@ class Result:
     handovers_seconds: list[float]
     seconds: float
     integrity: str
-    verdict: Verdict
+    findings: Findings
 
     @property
     def is_clean(self) -> bool:
         """Tell whether no promise was broken."""
-        return self.integrity == "ok" and not any(self.verdict.faults.values())
+        return self.integrity == "ok" and not any(self.findings.faults.values())
 
     @override
     def __str__(self) -> str:
         phases = Counter(death.phase for death in self.deaths)
         hits = ", ".join(f"{number} {phase}" for phase, number in sorted(phases.items()))
-        found, waits = self.verdict, self.handovers_seconds
+        found, waits = self.findings, self.handovers_seconds
         attempts = f"{found.claims} claims, {found.retries} retries"
         lines = [
             f"{len(self.deaths)} kills in {self.seconds:.0f} s: {hits}",
@@ -85,33 +90,35 @@ def _longest(waits: list[float]) -> str:
     return f"{typical:.1f} s (median) to {longest:.1f} s after the kill, lease {LEASE_SECONDS} s"
 
 
-def kill_workers(place: Place, kills: int, folder: Path, random: Random) -> Result:
+def kill_workers(
+    environment: ProcessEnvironment, kills: int, folder: Path, random: Random
+) -> Result:
     """Kill workers at random moments, then wait for all jobs and judge."""
-    engine, started = make_engine(place.url), time.monotonic()
-    place.repository(engine).recover_expired()  # makes the tables
-    with Crew(place, folder) as crew:
-        deaths = _killed(crew, kills, random)
+    engine, started = make_engine(environment.url), time.monotonic()
+    environment.repository(engine).recover_expired()  # makes the tables
+    with KillHarness(environment, folder) as harness:
+        deaths = _killed(harness, kills, random)
         last_kill_at = time.time_ns() // 1_000_000
-        crew.adder.kill()
+        harness.adder.kill()
         _await_end(engine)
     due_at = last_kill_at + (LEASE_SECONDS + _GRACE_SECONDS) * 1000
-    journals = crew.journals()
+    journals = harness.journals()
     with Session(engine) as session:
-        found = verdict(session.exec(select(Job)).all(), journals, due_at)
+        found = findings(session.exec(select(Job)).all(), journals, due_at)
     integrity, seconds = integrity_of(engine), time.monotonic() - started
     engine.dispose()
     return Result(deaths, handovers_seconds(deaths, claims_of(journals)), seconds, integrity, found)
 
 
-def _killed(crew: Crew, kills: int, random: Random) -> list[Death]:
+def _killed(harness: KillHarness, kills: int, random: Random) -> list[Death]:
     deaths: list[Death] = []
     while len(deaths) < kills:
         time.sleep(random.uniform(0, _PAUSE_SECONDS))
-        victim = random.choice(crew.workers)
-        if victim.is_at_work() and (death := victim.replace()) is not None:
+        worker = random.choice(harness.workers)
+        if worker.is_at_work() and (death := worker.replace()) is not None:
             deaths.append(death)
         if random.randrange(_ADDER_KILLED_EVERY) == 0:
-            crew.adder.replace()
+            harness.adder.replace()
     return deaths
 
 
@@ -120,19 +127,19 @@ def _await_end(engine: Engine) -> None:
     try:
         wait_until(
             lambda: number_of(engine, JobStatus.queued, JobStatus.processing) == 0,
-            _PATIENCE_SECONDS,
+            _TIMEOUT_SECONDS,
         )
     except TimeoutError:
-        print(f"there are unfinished jobs {_PATIENCE_SECONDS} s after the last kill")
+        print(f"there are unfinished jobs {_TIMEOUT_SECONDS} s after the last kill")
 
 
 @contextmanager
-def _place(kind: str, folder: Path) -> Generator[Place]:
+def _environment(kind: str, folder: Path) -> Generator[ProcessEnvironment]:
     if kind != "postgresql":
-        yield Place(f"sqlite:///{folder}/jobs.db", sqlite_wal=kind == "sqlite-wal")
+        yield ProcessEnvironment(f"sqlite:///{folder}/jobs.db", sqlite_wal=kind == "sqlite-wal")
         return
     with _postgres() as server, servers.own_database(server) as url:
-        yield Place(url.render_as_string(hide_password=False))
+        yield ProcessEnvironment(url.render_as_string(hide_password=False))
 
 
 @contextmanager
@@ -154,8 +161,13 @@ def main() -> int:
     arguments = Arguments.model_validate(parser.parse_args(), from_attributes=True)
     broken = False
     for kind in arguments.databases:
-        with tempfile.TemporaryDirectory() as folder, _place(kind, Path(folder)) as place:
-            result = kill_workers(place, arguments.kills, Path(folder), Random(arguments.seed))
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            _environment(kind, Path(folder)) as environment,
+        ):
+            result = kill_workers(
+                environment, arguments.kills, Path(folder), Random(arguments.seed)
+            )
         print(f"{kind}: {result}", flush=True)
         broken = broken or not result.is_clean
     return int(broken)

@@ -11,7 +11,7 @@ from cl_server_shared.errors import JobLost
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import JobRecord, JobStatus
 from tests.faults.journal import Journal, Step
-from tests.faults.process_environment import Place, number_of
+from tests.faults.process_environment import ProcessEnvironment, number_of
 from tests.support.repositories import at, completed, job
 from tests.support.waiting import wait_until
 
@@ -21,11 +21,11 @@ _ADDED_AT_ONCE = 8
 _FOR_EVER = 3600
 
 
-def add_on_and_on(place: Place, journal_path: Path) -> None:
+def add_on_and_on(environment: ProcessEnvironment, journal_path: Path) -> None:
     """Keep a few jobs waiting, until killed."""
     os.nice(5)
-    engine, journal = make_engine(place.url), Journal(journal_path)
-    repository = place.repository(engine)
+    engine, journal = make_engine(environment.url), Journal(journal_path)
+    repository = environment.repository(engine)
     journal.note(Step.ready)
     try:
         for number in count():
@@ -43,11 +43,11 @@ def _add_some(repository: SqlJobRepository, journal: Journal, name: str) -> None
         journal.note(Step.added, job_id, is_new)
 
 
-def work_on_and_on(place: Place, journal_path: Path) -> None:
+def work_on_and_on(environment: ProcessEnvironment, journal_path: Path) -> None:
     """Claim, report and complete one job after the other, until killed."""
     os.nice(10)  # whoever kills must not wait for those who are killed
     journal = Journal(journal_path)
-    repository = place.repository()
+    repository = environment.repository()
     journal.note(Step.ready)
     try:
         while True:

@@ -10,7 +10,7 @@ from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import JobEvent, JobRecord, JobStatus
 from tests.support.repositories import (
     NOON,
-    SettableClock,
+    ManualClock,
     at,
     completed,
     failed,
@@ -22,8 +22,8 @@ pytest_plugins = ["tests.support.databases"]
 
 
 @pytest.fixture
-def clock() -> SettableClock:
-    return SettableClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
@@ -34,9 +34,7 @@ def broadcaster() -> Iterator[MemoryBroadcaster]:
 
 
 @pytest.fixture
-def worker(
-    engine: Engine, clock: SettableClock, broadcaster: MemoryBroadcaster
-) -> SqlJobRepository:
+def worker(engine: Engine, clock: ManualClock, broadcaster: MemoryBroadcaster) -> SqlJobRepository:
     return repository_on(engine, clock=clock, broadcaster=broadcaster)
 
 
@@ -50,7 +48,7 @@ def told(broadcaster: MemoryBroadcaster) -> list[tuple[str, int, int]]:
 
 
 def test_every_visible_change_is_told_once_and_in_order(
-    worker: SqlJobRepository, broadcaster: MemoryBroadcaster, clock: SettableClock
+    worker: SqlJobRepository, broadcaster: MemoryBroadcaster, clock: ManualClock
 ) -> None:
     worker.add_job(job())
     fetched(worker)
@@ -92,7 +90,7 @@ def test_an_event_tells_the_jobs_type_and_the_time_of_the_change(
     )
 
 
-def test_what_a_broadcaster_is_told_was_committed(engine: Engine, clock: SettableClock) -> None:
+def test_what_a_broadcaster_is_told_was_committed(engine: Engine, clock: ManualClock) -> None:
     reader = repository_on(engine)
     seen: list[JobRecord | None] = []
     broadcaster = MemoryBroadcaster()

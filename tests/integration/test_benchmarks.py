@@ -12,7 +12,7 @@ import pytest
 from tests.benchmarks.alone import entrant_of
 from tests.benchmarks.cases.every import CASES
 from tests.benchmarks.charts import Line, Point, chart, lines
-from tests.benchmarks.draining import Seen, judge
+from tests.benchmarks.draining import DrainRecord, judge
 from tests.benchmarks.measuring import Case, Contestant, Measured, Missing, Result, measure
 from tests.benchmarks.queues import Kind, Queue
 from tests.benchmarks.reports import report
@@ -97,8 +97,8 @@ def test_who_cannot_take_part_is_named_with_the_reason() -> None:
 
 
 def test_a_drain_is_judged_by_what_everybody_saw() -> None:
-    first = Seen(["1", "2"], [(0.0, 0.1), (0.2, 0.5)], empty_at=[0.15], completed_at=1.0)
-    second = Seen(["2"], [(0.3, 0.4)], empty_at=[0.6], lock_errors=1, completed_at=2.0)
+    first = DrainRecord(["1", "2"], [(0.0, 0.1), (0.2, 0.5)], empty_at=[0.15], completed_at=1.0)
+    second = DrainRecord(["2"], [(0.3, 0.4)], empty_at=[0.6], lock_errors=1, completed_at=2.0)
 
     judged = judge([first, second], 4)
 

@@ -5,14 +5,14 @@ from sqlalchemy import Engine, text
 
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import JobStatus
-from tests.support.repositories import SettableClock, at, completed, job, repository_on, row_of
+from tests.support.repositories import ManualClock, at, completed, job, repository_on, row_of
 
 pytest_plugins = ["tests.support.databases"]
 
 
 @pytest.fixture
-def clock() -> SettableClock:
-    return SettableClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 def fetched(repository: SqlJobRepository) -> str | None:
@@ -33,7 +33,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("columns", BROKEN.values(), ids=BROKEN)
 def test_a_broken_row_at_the_head_ends_as_an_error_and_the_next_job_is_served(
-    sqlite_engine: Engine, clock: SettableClock, columns: dict[str, str]
+    sqlite_engine: Engine, clock: ManualClock, columns: dict[str, str]
 ) -> None:
     repository = repository_on(sqlite_engine, clock=clock, DATABASE_LOCK_TIMEOUT_SECONDS=1)
     repository.add_job(job())
@@ -61,7 +61,7 @@ def test_a_broken_row_at_the_head_ends_as_an_error_and_the_next_job_is_served(
 
 
 def test_an_unknown_status_blocks_nobody_and_reads_as_an_error(
-    engine: Engine, clock: SettableClock
+    engine: Engine, clock: ManualClock
 ) -> None:
     worker = repository_on(engine, clock=clock)
     for job_id in ("paused", "next"):

@@ -15,7 +15,7 @@ from cl_server_shared.models import JobRecordUpdate
 from cl_server_shared.process.clock import Clock
 from tests.support.repositories import (
     NOON,
-    SettableClock,
+    ManualClock,
     at,
     completed,
     container_on,
@@ -34,17 +34,17 @@ LEASE_SECONDS = 30
 
 
 @pytest.fixture
-def clock() -> SettableClock:
-    return SettableClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def worker(engine: Engine, clock: SettableClock) -> SqlJobRepository:
+def worker(engine: Engine, clock: ManualClock) -> SqlJobRepository:
     return repository_on(engine, clock=clock, JOB_LEASE_SECONDS=30)
 
 
 @pytest.fixture
-def rival(engine: Engine, clock: SettableClock) -> SqlJobRepository:
+def rival(engine: Engine, clock: ManualClock) -> SqlJobRepository:
     return repository_on(engine, clock=clock, JOB_LEASE_SECONDS=30)
 
 
@@ -57,7 +57,7 @@ def fetched(repository: SqlJobRepository) -> str | None:
 
 
 def test_a_lease_that_ended_is_taken_over_by_the_next_fetch_and_not_earlier(
-    worker: SqlJobRepository, rival: SqlJobRepository, clock: SettableClock, engine: Engine
+    worker: SqlJobRepository, rival: SqlJobRepository, clock: ManualClock, engine: Engine
 ) -> None:
     worker.add_job(job())
     assert fetched(worker) == "job"
@@ -73,7 +73,7 @@ def test_a_lease_that_ended_is_taken_over_by_the_next_fetch_and_not_earlier(
 
 
 def test_a_late_worker_changes_nothing_and_is_told(
-    worker: SqlJobRepository, rival: SqlJobRepository, clock: SettableClock, engine: Engine
+    worker: SqlJobRepository, rival: SqlJobRepository, clock: ManualClock, engine: Engine
 ) -> None:
     worker.add_job(job())
     fetched(worker)
@@ -92,7 +92,7 @@ def test_a_late_worker_changes_nothing_and_is_told(
 
 
 def test_a_worker_that_gave_a_job_up_cannot_change_it_for_its_successor(
-    worker: SqlJobRepository, rival: SqlJobRepository, clock: SettableClock, engine: Engine
+    worker: SqlJobRepository, rival: SqlJobRepository, clock: ManualClock, engine: Engine
 ) -> None:
     worker.add_job(job())
     fetched(worker)
@@ -108,7 +108,7 @@ def test_a_worker_that_gave_a_job_up_cannot_change_it_for_its_successor(
 
 
 def test_a_claim_that_the_lease_keeper_found_lost_stays_lost(
-    engine: Engine, rival: SqlJobRepository, clock: SettableClock
+    engine: Engine, rival: SqlJobRepository, clock: ManualClock
 ) -> None:
     parts = container_on(engine, clock=clock, JOB_LEASE_SECONDS=30).repository_parts()
     worker = SqlJobRepository(sessionmaker(engine), parts)
@@ -154,7 +154,7 @@ def test_a_job_that_its_worker_finished_during_a_renewal_is_not_taken_for_lost(
 
 
 def test_renewing_prolongs_every_live_claim_and_no_other(
-    engine: Engine, rival: SqlJobRepository, clock: SettableClock
+    engine: Engine, rival: SqlJobRepository, clock: ManualClock
 ) -> None:
     parts = container_on(engine, clock=clock, JOB_LEASE_SECONDS=30).repository_parts()
     worker = SqlJobRepository(sessionmaker(engine), parts)
@@ -171,7 +171,7 @@ def test_renewing_prolongs_every_live_claim_and_no_other(
 
 
 def test_a_worker_whose_lease_ended_may_still_finish_while_nobody_took_over(
-    worker: SqlJobRepository, rival: SqlJobRepository, clock: SettableClock
+    worker: SqlJobRepository, rival: SqlJobRepository, clock: ManualClock
 ) -> None:
     worker.add_job(job())
     fetched(worker)
@@ -182,7 +182,7 @@ def test_a_worker_whose_lease_ended_may_still_finish_while_nobody_took_over(
 
 
 def test_a_job_that_kills_its_workers_ends_after_its_tries(
-    worker: SqlJobRepository, clock: SettableClock, engine: Engine
+    worker: SqlJobRepository, clock: ManualClock, engine: Engine
 ) -> None:
     worker.add_job(job(), max_retries=2)
     tries = 0
@@ -197,7 +197,7 @@ def test_a_job_that_kills_its_workers_ends_after_its_tries(
 
 
 def test_recovering_counts_what_it_changed(
-    worker: SqlJobRepository, rival: SqlJobRepository, clock: SettableClock
+    worker: SqlJobRepository, rival: SqlJobRepository, clock: ManualClock
 ) -> None:
     for number in range(150):  # more than one statement reads at once
         worker.add_job(job(str(number)))
@@ -212,7 +212,7 @@ def test_recovering_counts_what_it_changed(
 
 
 def test_an_error_of_the_claimer_is_tried_again_after_its_delay(
-    worker: SqlJobRepository, clock: SettableClock, engine: Engine
+    worker: SqlJobRepository, clock: ManualClock, engine: Engine
 ) -> None:
     worker.add_job(job())
     fetched(worker)
@@ -230,7 +230,7 @@ def test_an_error_of_the_claimer_is_tried_again_after_its_delay(
 
 
 def test_an_error_is_final_after_exactly_the_allowed_tries(
-    worker: SqlJobRepository, clock: SettableClock, engine: Engine
+    worker: SqlJobRepository, clock: ManualClock, engine: Engine
 ) -> None:
     worker.add_job(job())
     tries = 0
@@ -250,7 +250,7 @@ def test_an_error_is_final_after_exactly_the_allowed_tries(
 
 @pytest.mark.parametrize(("per_job", "for_all"), [(0, 3), (None, 0)])
 def test_tries_can_be_turned_off(
-    engine: Engine, clock: SettableClock, per_job: int | None, for_all: int
+    engine: Engine, clock: ManualClock, per_job: int | None, for_all: int
 ) -> None:
     repository = repository_on(engine, clock=clock, JOB_MAX_RETRIES=for_all)
     repository.add_job(job(), max_retries=per_job)
@@ -261,7 +261,7 @@ def test_tries_can_be_turned_off(
     assert repository.get_job("job") == job(status="error", error_message="boom")
 
 
-def test_a_new_try_starts_from_nothing(worker: SqlJobRepository, clock: SettableClock) -> None:
+def test_a_new_try_starts_from_nothing(worker: SqlJobRepository, clock: ManualClock) -> None:
     worker.add_job(job(params={"a": 1}))
     fetched(worker)
     worker.update_job("job", JobRecordUpdate(progress=80, output={"half": True}))

@@ -31,7 +31,7 @@ from cl_server_shared.protocols.jobs import JobManagement
 from cl_server_shared.protocols.presence import Presence, WorkerRegistry
 from cl_server_shared.shared_db import JobRepositoryService
 from tests.support.processes import child
-from tests.support.repositories import SettableClock, at, job
+from tests.support.repositories import ManualClock, at, job
 from tests.support.servers import Address
 from tests.support.waiting import wait_until
 
@@ -218,7 +218,7 @@ def test_who_waits_for_a_job_is_told_at_the_end(tmp_path: Path) -> None:
 
 
 def test_a_closed_containers_claims_end_with_their_lease(tmp_path: Path) -> None:
-    clock = SettableClock()
+    clock = ManualClock()
     first, second = made_for(tmp_path), made_for(tmp_path)
     for each in (first, second):
         each.override_providers(clock=providers.Object(clock))

@@ -30,7 +30,7 @@ from cl_server_shared.presence.memory import MemoryPresence, MemoryWorkerRegistr
 from cl_server_shared.process.clock import SystemClock
 from cl_server_shared.process.masked_url import MaskedUrl
 from cl_server_shared.shared_db import JobRepositoryService
-from tests.support.repositories import NOON, SettableClock, job
+from tests.support.repositories import NOON, ManualClock, job
 
 NAMES = sorted(cast("dict[str, object]", Container.providers))
 
@@ -191,7 +191,7 @@ def test_a_replaced_part_is_what_the_others_get(tmp_path: Path) -> None:
     broadcaster = MemoryBroadcaster()
     container = made_for(tmp_path)
     container.override_providers(
-        clock=providers.Object(SettableClock()), broadcaster=providers.Object(broadcaster)
+        clock=providers.Object(ManualClock()), broadcaster=providers.Object(broadcaster)
     )
     with running(container):
         container.job_repository().add_job(job())

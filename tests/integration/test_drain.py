@@ -11,8 +11,8 @@ from sqlalchemy import Engine, text
 from cl_server_shared.database import make_engine
 from tests.support.draining import (
     ADDERS,
+    DrainRecord,
     EmptyAnswer,
-    Seen,
     add,
     add_in_process,
     claimed_more_than_once,
@@ -54,7 +54,7 @@ def test_sixteen_threads_take_each_job_once_and_leave_none(shared_database_url: 
     all_went_well(engine, everybody)
 
 
-def all_went_well(engine: Engine, everybody: Sequence[Seen]) -> None:
+def all_went_well(engine: Engine, everybody: Sequence[DrainRecord]) -> None:
     """No error came so far: each would have ended its process or thread."""
     workers = [seen for seen in everybody if seen.claims or seen.empty]
     answers = [answer for seen in everybody for answer in seen.empty]
@@ -76,8 +76,8 @@ def all_went_well(engine: Engine, everybody: Sequence[Seen]) -> None:
 
 
 def test_the_judge_blames_an_empty_answer_while_a_job_waited_and_no_other() -> None:
-    adder = Seen(added_at={"early": 10, "late": 50})
-    worker = Seen(
+    adder = DrainRecord(added_at={"early": 10, "late": 50})
+    worker = DrainRecord(
         claim_began_at={"early": 45, "late": 60},
         claims=["early", "late"],
         empty=[
@@ -91,4 +91,4 @@ def test_the_judge_blames_an_empty_answer_while_a_job_waited_and_no_other() -> N
     blamed = wrongly_empty([adder, worker])
 
     assert blamed == [(worker.empty[1], "early"), (worker.empty[2], "early")]
-    assert claimed_more_than_once([worker, Seen(claims=["late"])]) == ["late"]
+    assert claimed_more_than_once([worker, DrainRecord(claims=["late"])]) == ["late"]

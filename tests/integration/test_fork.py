@@ -14,7 +14,7 @@ import pytest
 from cl_server_shared.database import DatabaseOptions, database_of, make_engine
 from cl_server_shared.jobs.outbox import Outbox
 from cl_server_shared.jobs.repository import SqlJobRepository
-from tests.support.manual_broadcaster import Pigeons
+from tests.support.manual_broadcaster import ManualBroadcaster
 from tests.support.processes import child
 from tests.support.repositories import at, completed, container_on, job, repository_on
 from tests.support.waiting import wait_until
@@ -120,11 +120,11 @@ def record_on_and_on(outbox: Outbox, arrivals: Sequence[Callable[[bool], object]
 
 def fork_beside_the_outbox(url: str) -> int:
     """Fork again and again while states are recorded; return how many children hung."""
-    engine, pigeons = make_engine(url), Pigeons()
-    container = container_on(engine, broadcaster=pigeons)
+    engine, broadcaster = make_engine(url), ManualBroadcaster()
+    container = container_on(engine, broadcaster=broadcaster)
     container.job_repository().add_jobs([job(f"job {number}") for number in range(200)])
     outbox = container.outbox().outbox(database_of(engine, DatabaseOptions()))
-    arguments = (outbox, [settle for _, settle in pigeons.flying])
+    arguments = (outbox, [settle for _, settle in broadcaster.in_flight])
     threading.Thread(target=record_on_and_on, args=arguments, daemon=True).start()
     return sum(hangs(fork(partial(open_and_close, url))) for _ in range(FORKS))
 

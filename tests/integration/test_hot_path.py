@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 from cl_server_shared.database import make_engine
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import Job
-from tests.support.open_resources import holdings
+from tests.support.open_resources import open_resources
 from tests.support.repositories import (
-    SettableClock,
+    ManualClock,
     at,
     completed,
     container_on,
@@ -92,7 +92,7 @@ def counts(engine: Engine) -> Iterator[_Counts]:
 @pytest.fixture
 def repository(engine: Engine, counts: _Counts) -> SqlJobRepository:
     """Return a repository that has done everything once; its clock stands, so nothing gets due."""
-    repository = repository_on(engine, clock=SettableClock())
+    repository = repository_on(engine, clock=ManualClock())
     _cycle(repository, "first")
     counts.reset()
     return repository
@@ -142,7 +142,7 @@ def test_no_verb_asks_the_pool_or_the_orm(repository: SqlJobRepository, counts: 
 
 
 def test_the_counters_see_what_the_hot_path_avoids(engine: Engine, counts: _Counts) -> None:
-    repository = repository_on(engine, clock=SettableClock())
+    repository = repository_on(engine, clock=ManualClock())
     assert repository.add_job(job("seen"))
     counts.reset()
 
@@ -155,7 +155,7 @@ def test_the_counters_see_what_the_hot_path_avoids(engine: Engine, counts: _Coun
 
 def test_a_thousand_repositories_open_and_start_nothing(engine: Engine, counts: _Counts) -> None:
     container = container_on(engine, BROADCAST_TYPE="mqtt")
-    before = holdings()
+    before = open_resources()
 
     repositories = [
         SqlJobRepository(container.session_factory(), container.repository_parts())
@@ -163,7 +163,7 @@ def test_a_thousand_repositories_open_and_start_nothing(engine: Engine, counts: 
     ]
 
     assert len(repositories) == 1_000
-    assert holdings() - before == set()
+    assert open_resources() - before == set()
     assert counts.statements == []
 
 

@@ -115,7 +115,7 @@ async def run_next(jobs: MlToolsJobRepository) -> bool:
     return await worker.run_once()
 
 
-def heard(listener: Listener, number: int) -> list[Event]:
+def events_of(listener: Listener, number: int) -> list[Event]:
     """Return the first *number* different events, in the order of their seq."""
 
     def different() -> list[Event]:
@@ -136,7 +136,7 @@ async def test_a_subscriber_sees_every_step_of_a_job(
     jobs.add_job(resize_job(files, [png((64, 48))] * 4))
 
     assert await run_next(jobs)
-    events = heard(listener, 7)
+    events = events_of(listener, 7)
     assert told(events) == [
         ("queued", 0),
         ("processing", 0),
@@ -158,7 +158,7 @@ async def test_a_subscriber_sees_how_a_job_fails(
     jobs.add_job(resize_job(files, [png((64, 48)), b"no image"]))
 
     assert await run_next(jobs)
-    assert told(heard(listener, 4)) == [
+    assert told(events_of(listener, 4)) == [
         ("queued", 0),
         ("processing", 0),
         ("processing", 50),

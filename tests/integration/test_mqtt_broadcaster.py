@@ -21,7 +21,7 @@ from cl_server_shared.models import JobEvent, JobStatus
 from cl_server_shared.mqtt.broker import Broker
 from cl_server_shared.mqtt.connection import Connection
 from tests.support.listener import Listener, Received
-from tests.support.open_resources import holdings
+from tests.support.open_resources import open_resources
 from tests.support.servers import Address, BrokerProcess
 from tests.support.waiting import wait_until
 
@@ -241,9 +241,9 @@ def test_a_closed_broadcaster_leaves_no_thread_no_file_and_no_memory(
 
     use_one()
     gc.collect()
-    before = holdings()
+    before = open_resources()
     used = [use_one() for _ in range(10)]
     gc.collect()
 
     assert [each() for each in used] == [None] * 10
-    assert holdings() - before == set()
+    assert open_resources() - before == set()

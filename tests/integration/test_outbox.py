@@ -1,4 +1,4 @@
-"""A changed job stays marked until the world has heard of it; turned by hand, on real databases."""
+"""A changed job stays marked until its event was acknowledged; the outbox is called by the test."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -15,10 +15,10 @@ from cl_server_shared.events.memory import MemoryBroadcaster
 from cl_server_shared.events.none import NoneBroadcaster
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.protocols.events import Broadcaster
-from tests.support.manual_broadcaster import Pigeons
+from tests.support.manual_broadcaster import ManualBroadcaster
 from tests.support.repositories import (
     NOON,
-    SettableClock,
+    ManualClock,
     at,
     completed,
     container_on,
@@ -32,26 +32,26 @@ pytest_plugins = ["tests.support.databases"]
 
 
 @final
-class Place:
+class OutboxEnvironment:
     """A repository whose outbox does what it does only when the test calls it."""
 
-    def __init__(self, engine: Engine, clock: SettableClock) -> None:
+    def __init__(self, engine: Engine, clock: ManualClock) -> None:
         self.engine = engine
         self.clock = clock
-        self.pigeons = Pigeons()
-        container = container_on(engine, clock=clock, broadcaster=self.pigeons)
-        outbox = container.outbox()
-        outbox.close()  # so it has no thread: the test does its work
+        self.broadcaster = ManualBroadcaster()
+        container = container_on(engine, clock=clock, broadcaster=self.broadcaster)
+        relay = container.outbox()
+        relay.close()  # so it has no thread: the test does its work
         self.jobs = SqlJobRepository(container.session_factory(), container.repository_parts())
-        self.delivery: Final = outbox.outbox(database_of(engine, DatabaseOptions()))
+        self.outbox: Final = relay.outbox(database_of(engine, DatabaseOptions()))
 
     def marked_at(self, job_id: str = "job") -> object:
         return row_of(self.engine, job_id)["unannounced_at"]
 
 
 @pytest.fixture
-def clock() -> SettableClock:
-    return SettableClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
@@ -62,77 +62,81 @@ def engine(shared_database_url: str) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def place(engine: Engine, clock: SettableClock) -> Place:
-    return Place(engine, clock)
+def environment(engine: Engine, clock: ManualClock) -> OutboxEnvironment:
+    return OutboxEnvironment(engine, clock)
 
 
-def test_a_change_marks_its_job_until_the_event_was_acknowledged(place: Place) -> None:
-    place.jobs.add_job(job())
-    assert place.marked_at() == NOON
+def test_a_change_marks_its_job_until_the_event_was_acknowledged(
+    environment: OutboxEnvironment,
+) -> None:
+    environment.jobs.add_job(job())
+    assert environment.marked_at() == NOON
 
-    place.delivery.record()
-    assert place.marked_at() == NOON
+    environment.outbox.record()
+    assert environment.marked_at() == NOON
 
-    place.pigeons.land()
-    place.delivery.record()
-    assert place.marked_at() is None
+    environment.broadcaster.deliver()
+    environment.outbox.record()
+    assert environment.marked_at() is None
 
 
 def test_every_change_of_state_marks_and_the_oldest_mark_stays(
-    place: Place, clock: SettableClock
+    environment: OutboxEnvironment, clock: ManualClock
 ) -> None:
-    place.jobs.add_job(job())
+    environment.jobs.add_job(job())
     clock.advance(1)
-    place.jobs.fetch_next_job(["resize"])
+    environment.jobs.fetch_next_job(["resize"])
     clock.advance(1)
-    place.jobs.update_job("job", completed())
-    assert place.marked_at() == NOON
+    environment.jobs.update_job("job", completed())
+    assert environment.marked_at() == NOON
 
-    place.pigeons.land()
-    place.pigeons.land()
-    place.delivery.record()
-    assert place.marked_at() == NOON  # not its present state
+    environment.broadcaster.deliver()
+    environment.broadcaster.deliver()
+    environment.outbox.record()
+    assert environment.marked_at() == NOON  # not its present state
 
-    place.pigeons.land()
-    place.delivery.record()
-    assert place.marked_at() is None
-
-
-def test_progress_is_told_but_marks_nothing(place: Place) -> None:
-    place.jobs.add_job(job())
-    place.jobs.fetch_next_job(["resize"])
-    place.pigeons.land()
-    place.pigeons.land()
-    place.delivery.record()
-
-    place.jobs.update_job("job", at(10))
-
-    assert place.marked_at() is None
-    assert [event.progress for event in place.pigeons.events] == [10]
+    environment.broadcaster.deliver()
+    environment.outbox.record()
+    assert environment.marked_at() is None
 
 
-def test_a_state_that_progress_has_overtaken_counts_with_the_progress(place: Place) -> None:
-    place.jobs.add_job(job())
-    place.jobs.fetch_next_job(["resize"])
-    place.jobs.update_job("job", at(10))
-    place.pigeons.land()
-    place.pigeons.land()
-    place.delivery.record()
-    assert place.marked_at() == NOON
+def test_progress_is_told_but_marks_nothing(environment: OutboxEnvironment) -> None:
+    environment.jobs.add_job(job())
+    environment.jobs.fetch_next_job(["resize"])
+    environment.broadcaster.deliver()
+    environment.broadcaster.deliver()
+    environment.outbox.record()
 
-    place.pigeons.land()
-    place.delivery.record()
-    assert place.marked_at() is None
+    environment.jobs.update_job("job", at(10))
+
+    assert environment.marked_at() is None
+    assert [event.progress for event in environment.broadcaster.events] == [10]
 
 
-def test_acknowledgements_in_any_order_take_the_mark(place: Place) -> None:
-    place.jobs.add_job(job())
-    place.jobs.fetch_next_job(["resize"])
-    place.pigeons.land(1)
-    place.pigeons.land(0)
-    place.delivery.record()
+def test_a_state_that_progress_has_overtaken_counts_with_the_progress(
+    environment: OutboxEnvironment,
+) -> None:
+    environment.jobs.add_job(job())
+    environment.jobs.fetch_next_job(["resize"])
+    environment.jobs.update_job("job", at(10))
+    environment.broadcaster.deliver()
+    environment.broadcaster.deliver()
+    environment.outbox.record()
+    assert environment.marked_at() == NOON
 
-    assert place.marked_at() is None
+    environment.broadcaster.deliver()
+    environment.outbox.record()
+    assert environment.marked_at() is None
+
+
+def test_acknowledgements_in_any_order_take_the_mark(environment: OutboxEnvironment) -> None:
+    environment.jobs.add_job(job())
+    environment.jobs.fetch_next_job(["resize"])
+    environment.broadcaster.deliver(1)
+    environment.broadcaster.deliver(0)
+    environment.outbox.record()
+
+    assert environment.marked_at() is None
 
 
 @pytest.mark.parametrize("broadcaster", [NoneBroadcaster(), MemoryBroadcaster()])
@@ -146,7 +150,7 @@ def test_what_cannot_be_confirmed_leaves_no_marks(engine: Engine, broadcaster: B
     assert row_of(engine, "job")["unannounced_at"] is None
 
 
-def test_a_job_in_memory_is_not_marked_for_it_ends_with_its_process(clock: SettableClock) -> None:
+def test_a_job_in_memory_is_not_marked_for_it_ends_with_its_process(clock: ManualClock) -> None:
     engine = make_engine("sqlite://")
     told: list[int] = []
     broadcaster = MemoryBroadcaster()
@@ -159,142 +163,144 @@ def test_a_job_in_memory_is_not_marked_for_it_ends_with_its_process(clock: Setta
 
 
 def test_what_another_process_left_is_told_after_five_seconds_in_its_present_state(
-    engine: Engine, place: Place, clock: SettableClock
+    engine: Engine, environment: OutboxEnvironment, clock: ManualClock
 ) -> None:
-    place.jobs.add_job(job())
+    environment.jobs.add_job(job())
     clock.advance(1)
-    place.jobs.fetch_next_job(["resize"])
-    (_, killed) = place.pigeons.events
-    later = Place(engine, clock)
+    environment.jobs.fetch_next_job(["resize"])
+    (_, killed) = environment.broadcaster.events
+    later = OutboxEnvironment(engine, clock)
 
     clock.advance(4)
-    assert later.delivery.take_over() == 0
+    assert later.outbox.take_over() == 0
     clock.advance(0.001)
-    assert later.delivery.take_over() == 1
-    assert later.pigeons.events == [killed]
+    assert later.outbox.take_over() == 1
+    assert later.broadcaster.events == [killed]
 
-    later.pigeons.land()
-    later.delivery.record()
+    later.broadcaster.deliver()
+    later.outbox.record()
     assert later.marked_at() is None
 
 
 def test_only_one_of_many_adopts_a_job_until_it_is_overdue_again(
-    engine: Engine, place: Place, clock: SettableClock
+    engine: Engine, environment: OutboxEnvironment, clock: ManualClock
 ) -> None:
-    place.jobs.add_job(job())
-    first, second = Place(engine, clock), Place(engine, clock)
+    environment.jobs.add_job(job())
+    first, second = OutboxEnvironment(engine, clock), OutboxEnvironment(engine, clock)
 
     clock.advance(6)
-    assert (first.delivery.take_over(), second.delivery.take_over()) == (1, 0)
+    assert (first.outbox.take_over(), second.outbox.take_over()) == (1, 0)
     clock.advance(6)
-    assert second.delivery.take_over() == 1
+    assert second.outbox.take_over() == 1
 
 
 def test_a_process_does_not_tell_again_what_is_still_on_its_way(
-    place: Place, clock: SettableClock
+    environment: OutboxEnvironment, clock: ManualClock
 ) -> None:
-    place.jobs.add_job(job())
-    place.jobs.add_job(job("other"))
-    place.pigeons.land()  # so there is a broker
+    environment.jobs.add_job(job())
+    environment.jobs.add_job(job("other"))
+    environment.broadcaster.deliver()  # so there is a broker
     clock.advance(6)
-    place.delivery.take_over()
+    environment.outbox.take_over()
 
-    assert [event.job_id for event in place.pigeons.events] == ["other"]
+    assert [event.job_id for event in environment.broadcaster.events] == ["other"]
 
 
 def test_nothing_is_adopted_while_nothing_arrives(
-    engine: Engine, place: Place, clock: SettableClock
+    engine: Engine, environment: OutboxEnvironment, clock: ManualClock
 ) -> None:
-    Place(engine, clock).jobs.add_job(job("left"))
-    place.jobs.add_job(job())
+    OutboxEnvironment(engine, clock).jobs.add_job(job("left"))
+    environment.jobs.add_job(job())
     clock.advance(6)
 
-    assert place.delivery.take_over() == 0
+    assert environment.outbox.take_over() == 0
 
 
-def test_what_gave_way_is_told_again_when_it_is_overdue(place: Place, clock: SettableClock) -> None:
-    place.jobs.add_job(job())
-    place.pigeons.lose()
-    place.delivery.record()
-    assert place.marked_at() == NOON
+def test_what_gave_way_is_told_again_when_it_is_overdue(
+    environment: OutboxEnvironment, clock: ManualClock
+) -> None:
+    environment.jobs.add_job(job())
+    environment.broadcaster.drop()
+    environment.outbox.record()
+    assert environment.marked_at() == NOON
 
     clock.advance(6)
-    assert place.delivery.take_over() == 1
-    assert [event.seq for event in place.pigeons.events] == [1]
+    assert environment.outbox.take_over() == 1
+    assert [event.seq for event in environment.broadcaster.events] == [1]
 
 
 def test_a_late_acknowledgement_of_a_removed_job_unmarks_no_other_of_its_id(
-    place: Place, clock: SettableClock
+    environment: OutboxEnvironment, clock: ManualClock
 ) -> None:
-    place.jobs.add_job(job())
-    place.jobs.fetch_next_job(["resize"])
-    place.jobs.delete_job("job")
+    environment.jobs.add_job(job())
+    environment.jobs.fetch_next_job(["resize"])
+    environment.jobs.delete_job("job")
     clock.advance(1)
-    place.jobs.add_job(job())
+    environment.jobs.add_job(job())
 
-    place.pigeons.land()
-    place.pigeons.land()
-    place.delivery.record()
+    environment.broadcaster.deliver()
+    environment.broadcaster.deliver()
+    environment.outbox.record()
 
-    assert place.marked_at() == NOON + 1000
+    assert environment.marked_at() == NOON + 1000
 
 
 def test_what_has_arrived_stays_known_until_it_was_recorded(
-    tmp_path: Path, clock: SettableClock
+    tmp_path: Path, clock: ManualClock
 ) -> None:
     engine = make_engine(f"sqlite:///{tmp_path}/jobs.db")
     database_of(engine, DatabaseOptions(lock_timeout_seconds=0.05))
-    place = Place(engine, clock)
-    place.jobs.add_job(job())
-    place.pigeons.land()
+    environment = OutboxEnvironment(engine, clock)
+    environment.jobs.add_job(job())
+    environment.broadcaster.deliver()
     other = sqlite3.connect(tmp_path / "jobs.db", autocommit=True)
     other.execute("BEGIN IMMEDIATE")
 
     with pytest.raises(DatabaseError, match="locked"):
-        place.delivery.record()
+        environment.outbox.record()
     other.execute("ROLLBACK")
-    place.delivery.record()
+    environment.outbox.record()
 
-    assert place.marked_at() is None
+    assert environment.marked_at() is None
     other.close()
     engine.dispose()
 
 
 def test_an_old_acknowledgement_that_comes_while_recording_fails_hides_no_newer_one(
-    tmp_path: Path, clock: SettableClock
+    tmp_path: Path, clock: ManualClock
 ) -> None:
     engine = make_engine(f"sqlite:///{tmp_path}/jobs.db")
     database_of(engine, DatabaseOptions(lock_timeout_seconds=1))
-    place = Place(engine, clock)
-    place.jobs.add_job(job())
-    place.jobs.fetch_next_job(["resize"])
-    place.pigeons.land(1)
+    environment = OutboxEnvironment(engine, clock)
+    environment.jobs.add_job(job())
+    environment.jobs.fetch_next_job(["resize"])
+    environment.broadcaster.deliver(1)
     other = sqlite3.connect(tmp_path / "jobs.db", autocommit=True)
     other.execute("BEGIN IMMEDIATE")
 
     with ThreadPoolExecutor() as threads:
-        recording = threads.submit(place.delivery.record)
+        recording = threads.submit(environment.outbox.record)
         wait_until(recording.running)
-        place.pigeons.land(0)
+        environment.broadcaster.deliver(0)
         with pytest.raises(DatabaseError, match="locked"):
             recording.result()
     other.execute("ROLLBACK")
-    place.delivery.record()
+    environment.outbox.record()
 
-    assert place.marked_at() is None
+    assert environment.marked_at() is None
     other.close()
     engine.dispose()
 
 
 def test_who_is_behind_with_its_own_adopts_nothing(
-    engine: Engine, place: Place, clock: SettableClock
+    engine: Engine, environment: OutboxEnvironment, clock: ManualClock
 ) -> None:
-    Place(engine, clock).jobs.add_job(job("left"))
+    OutboxEnvironment(engine, clock).jobs.add_job(job("left"))
     clock.advance(6)
-    place.jobs.add_jobs([job(f"own {number}") for number in range(1_001)])
-    place.pigeons.land()  # so there is a broker
-    assert place.delivery.take_over() == 0
+    environment.jobs.add_jobs([job(f"own {number}") for number in range(1_001)])
+    environment.broadcaster.deliver()  # so there is a broker
+    assert environment.outbox.take_over() == 0
 
-    place.pigeons.land()
-    assert place.delivery.take_over() == 1
-    assert place.pigeons.events[-1].job_id == "left"
+    environment.broadcaster.deliver()
+    assert environment.outbox.take_over() == 1
+    assert environment.broadcaster.events[-1].job_id == "left"

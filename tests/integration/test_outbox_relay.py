@@ -15,14 +15,14 @@ from cl_server_shared.events.mqtt import MqttBroadcaster
 from cl_server_shared.models import JobEvent, JobStatus
 from cl_server_shared.process.clock import Clock, SystemClock
 from tests.support.faulty_brokers import dropped
-from tests.support.manual_broadcaster import Pigeons
+from tests.support.manual_broadcaster import ManualBroadcaster
 from tests.support.repositories import container_on, job, row_of
 from tests.support.servers import free_address
 from tests.support.waiting import BUSY_SECONDS, wait_until
 
 pytest_plugins = ["tests.support.databases"]
 
-_PROGRAM: Final = Path(__file__).parent.parent / "programs" / "look_at_the_end.py"
+_PROGRAM: Final = Path(__file__).parent.parent / "programs" / "first_use_at_exit.py"
 _EVENT: Final = JobEvent(
     job_id="job", event_type=JobStatus.queued, timestamp=1, progress=0, task_type="resize", seq=1
 )
@@ -30,7 +30,7 @@ _EVENT: Final = JobEvent(
 
 @final
 class CountingClock(Clock):
-    """Counts how often it was asked: the outbox asks at every look."""
+    """Counts how often it was asked: the outbox asks at every poll."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -45,7 +45,9 @@ def test_a_database_that_fails_at_every_look_is_told_of_once(
     sqlite_engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = CountingClock()
-    with running(container_on(sqlite_engine, clock=clock, broadcaster=Pigeons())) as container:
+    with running(
+        container_on(sqlite_engine, clock=clock, broadcaster=ManualBroadcaster())
+    ) as container:
         container.job_repository().fetch_next_job(["resize"])
         with sqlite_engine.begin() as connection:
             connection.execute(text("DROP TABLE jobs"))
@@ -83,17 +85,17 @@ def test_a_host_that_hangs_is_waited_for_once_however_often_one_closes() -> None
 def test_a_job_is_announced_by_the_thread_of_a_repository_that_is_only_asked(
     sqlite_engine: Engine,
 ) -> None:
-    lost = Pigeons()
+    manual = ManualBroadcaster()
     clock = SystemClock()
-    with running(container_on(sqlite_engine, broadcaster=lost)) as container:
+    with running(container_on(sqlite_engine, broadcaster=manual)) as container:
         container.job_repository().add_job(job())
     with sqlite_engine.begin() as connection:
         old = {"old": clock.now_ms() - 6_000}
         connection.execute(text("UPDATE jobs SET unannounced_at = :old"), old)
 
-    pigeons = Pigeons()
-    with running(container_on(sqlite_engine, broadcaster=pigeons)) as container:
+    broadcaster = ManualBroadcaster()
+    with running(container_on(sqlite_engine, broadcaster=broadcaster)) as container:
         container.job_repository().fetch_next_job(["another"])
-        wait_until(lambda: pigeons.flying)
-        pigeons.land()
+        wait_until(lambda: broadcaster.in_flight)
+        broadcaster.deliver()
         wait_until(lambda: row_of(sqlite_engine, "job")["unannounced_at"] is None)

@@ -20,7 +20,7 @@ from tests.support.broker_config import CA_FILE, PASSWORD, USERNAME
 from tests.support.faulty_brokers import FAULTS, Fault
 from tests.support.listener import Listener
 from tests.support.presence_client import MQTT_5, kept, newest, publish, read
-from tests.support.presence_workers import announcer, end_process
+from tests.support.presence_workers import end_process, presence_worker
 from tests.support.servers import Address, BrokerProcess
 from tests.support.waiting import BUSY_SECONDS, wait_until
 
@@ -155,7 +155,7 @@ def test_a_worker_that_is_closed_at_once_leaves_nothing(mqtt_broker: Address, to
 def test_a_worker_process_that_ends_is_cleared(
     mqtt_broker: Address, topic: str, tmp_path: Path, ending: str
 ) -> None:
-    with announcer(mqtt_broker, topic, tmp_path) as worker:
+    with presence_worker(mqtt_broker, topic, tmp_path) as worker:
         wait_until(lambda: is_kept(mqtt_broker, topic))
         match ending:
             case "close":
@@ -173,7 +173,7 @@ def test_a_change_of_a_worker_process_is_announced(
 ) -> None:
     with (
         Listener(mqtt_broker, f"{topic}/+") as listener,
-        announcer(mqtt_broker, topic, tmp_path) as worker,
+        presence_worker(mqtt_broker, topic, tmp_path) as worker,
     ):
         wait_until(lambda: is_idle(listener, 0))
         for count in (1, 0, 7):
@@ -186,7 +186,7 @@ def test_a_child_of_a_worker_neither_clears_it_nor_keeps_it_alive(
 ) -> None:
     with (
         Listener(mqtt_broker, f"{topic}/+") as listener,
-        announcer(mqtt_broker, topic, tmp_path) as worker,
+        presence_worker(mqtt_broker, topic, tmp_path) as worker,
     ):
         wait_until(lambda: is_idle(listener, 0))
         child = worker.fork()
@@ -205,7 +205,7 @@ def test_a_child_of_a_worker_neither_clears_it_nor_keeps_it_alive(
 def test_a_broker_that_forgot_all_gets_the_announcement_again(
     own_broker: BrokerProcess, topic: str, tmp_path: Path
 ) -> None:
-    with announcer(own_broker.address, topic, tmp_path) as worker:
+    with presence_worker(own_broker.address, topic, tmp_path) as worker:
         worker.order("3")
         wait_until(lambda: kept_count(own_broker.address, topic) == 3)
         for _ in range(2):
@@ -219,7 +219,7 @@ def test_a_broker_that_forgot_all_gets_the_announcement_again(
 def test_what_changed_while_the_broker_was_away_is_announced_when_it_is_back(
     own_broker: BrokerProcess, topic: str, tmp_path: Path
 ) -> None:
-    with announcer(own_broker.address, topic, tmp_path) as worker:
+    with presence_worker(own_broker.address, topic, tmp_path) as worker:
         wait_until(lambda: kept_count(own_broker.address, topic) == 0)
         own_broker.kill()
         for count in range(50):
@@ -235,13 +235,13 @@ def test_the_late_will_of_an_old_worker_removes_no_new_one(
     mqtt_broker: Address, topic: str, tmp_path: Path
 ) -> None:
     with (
-        announcer(mqtt_broker, topic, tmp_path) as old,
+        presence_worker(mqtt_broker, topic, tmp_path) as old,
         Listener(mqtt_broker, f"{topic}/+") as listener,
     ):
         wait_until(lambda: newest(listener))
         old_session = read(listener.payloads[-1])["session"]
         old.stop()
-        with announcer(mqtt_broker, topic, tmp_path) as new:
+        with presence_worker(mqtt_broker, topic, tmp_path) as new:
             wait_until(lambda: read(listener.payloads[-1])["session"] > old_session)
             old.kill()
             wait_until(lambda: b"" in listener.payloads)

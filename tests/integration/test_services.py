@@ -227,8 +227,8 @@ def test_a_worker_that_is_asked_to_stop_finishes_the_job_that_it_has(
 def test_an_idle_worker_is_woken_by_a_job_and_who_asks_for_it_by_its_end(
     store: httpx2.Client, tmp_path: Path, settings: dict[str, str]
 ) -> None:
-    patient = settings | {"WORKER_POLL_INTERVAL": "600"}
-    with started("worker_service.py", folder=tmp_path, **patient) as worker:
+    rarely_polling = settings | {"WORKER_POLL_INTERVAL": "600"}
+    with started("worker_service.py", folder=tmp_path, **rarely_polling) as worker:
         submitted(upload(store, "first.png", png((8, 8))))
         for _ in range(3):  # from the second on it certainly waited
             job_id = submitted(upload(store, "photo.png", png((8, 8))))

@@ -21,7 +21,7 @@ from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import Base, Job, JobRecord, JobStatus
 from cl_server_shared.models.json_object import JsonObject
 from tests.support.processes import Child
-from tests.support.repositories import SettableClock, completed, job, repository_on, row_of
+from tests.support.repositories import ManualClock, completed, job, repository_on, row_of
 
 FIXTURES: Final = Path(__file__).parents[1] / "fixtures"
 GOOD: Final = [f"f{number}" for number in range(12)]
@@ -54,12 +54,12 @@ def engine(path: Path, old_rows: dict[str, dict[str, object]]) -> Iterator[Engin
 
 
 @pytest.fixture
-def clock() -> SettableClock:
-    return SettableClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
-def repository(engine: Engine, clock: SettableClock) -> SqlJobRepository:
+def repository(engine: Engine, clock: ManualClock) -> SqlJobRepository:
     upgrade(engine, clock)
     return repository_on(engine, clock=clock)
 
@@ -137,7 +137,7 @@ def test_an_upgrade_changes_no_column_of_the_original(
 
 
 def test_abandoned_jobs_run_again_after_an_hour_and_not_before(
-    repository: SqlJobRepository, clock: SettableClock, engine: Engine
+    repository: SqlJobRepository, clock: ManualClock, engine: Engine
 ) -> None:
     assert served(repository) == WAITING
     clock.advance(3599)
@@ -150,7 +150,7 @@ def test_abandoned_jobs_run_again_after_an_hour_and_not_before(
 
 
 def test_old_code_may_still_finish_its_job_within_that_hour(
-    repository: SqlJobRepository, clock: SettableClock, path: Path
+    repository: SqlJobRepository, clock: ManualClock, path: Path
 ) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute(

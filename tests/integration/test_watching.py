@@ -472,11 +472,11 @@ def test_names_without_an_answer_are_told_as_such(engine: Engine) -> None:
     database = database_of(engine, DatabaseOptions())
     jobs = repository_on(engine)
     jobs.add_job(job("there"))
-    heard: list[list[str]] = []
+    answers_seen: list[list[str]] = []
     woken = threading.Event()
 
     def note(answers: Answers) -> bool:
-        heard.append(sorted(answers))
+        answers_seen.append(sorted(answers))
         return True
 
     waiter = ChangeSubscription(sql_rows.VERSIONS, ["there", "not there"], woken.set)
@@ -485,5 +485,5 @@ def test_names_without_an_answer_are_told_as_such(engine: Engine) -> None:
     assert database.hub.add(waiter)
 
     assert woken.wait(SOON)
-    assert heard[0] == ["there"]
+    assert answers_seen[0] == ["there"]
     database.hub.discard(waiter)

@@ -19,7 +19,7 @@ from cl_server_shared.presence.registry import MqttWorkerRegistry
 from cl_server_shared.process.clock import SystemClock
 from tests.support.faulty_brokers import FAULTS, Fault
 from tests.support.presence_client import keep, publish
-from tests.support.presence_workers import announcer
+from tests.support.presence_workers import presence_worker
 from tests.support.servers import Address, BrokerProcess
 from tests.support.waiting import BUSY_SECONDS, wait_until
 
@@ -96,8 +96,8 @@ def test_a_worker_process_that_ends_is_forgotten(
 ) -> None:
     with (
         registry(mqtt_broker, topic) as known,
-        announcer(mqtt_broker, topic, tmp_path, "w-1") as dying,
-        announcer(mqtt_broker, topic, tmp_path, "w-2"),
+        presence_worker(mqtt_broker, topic, tmp_path, "w-1") as dying,
+        presence_worker(mqtt_broker, topic, tmp_path, "w-2"),
     ):
         wait_until(lambda: ids(known) == ["w-1", "w-2"])
         dying.kill() if ending == "kill" else dying.exit()
@@ -110,7 +110,7 @@ def test_workers_are_known_again_after_the_broker_forgot_all(
 ) -> None:
     with (
         registry(own_broker.address, topic, forget_after_seconds=1) as known,
-        announcer(own_broker.address, topic, tmp_path, heartbeat_seconds=0.2),
+        presence_worker(own_broker.address, topic, tmp_path, heartbeat_seconds=0.2),
     ):
         wait_until(lambda: ids(known) == ["w-1"])
         own_broker.kill()
@@ -125,12 +125,12 @@ def test_the_late_will_of_an_old_worker_takes_no_new_one_away(
 ) -> None:
     with (
         registry(mqtt_broker, topic) as known,
-        announcer(mqtt_broker, topic, tmp_path) as old,
+        presence_worker(mqtt_broker, topic, tmp_path) as old,
     ):
         wait_until(lambda: ids(known) == ["w-1"])
         old_session = known.workers()[0].session
         old.stop()
-        with announcer(mqtt_broker, topic, tmp_path) as new:
+        with presence_worker(mqtt_broker, topic, tmp_path) as new:
             wait_until(lambda: known.workers()[0].session > old_session)
             new.order("1")
             wait_until(lambda: known.capabilities()["resize"] == 1)
@@ -176,9 +176,9 @@ def test_what_a_dead_worker_left_at_the_broker_is_as_old_as_its_timestamp(
     try:
         with (
             registry(mqtt_broker, topic, forget_after_seconds=60) as known,
-            registry(mqtt_broker, topic, forget_after_seconds=600) as patient,
+            registry(mqtt_broker, topic, forget_after_seconds=600) as lasting,
         ):
-            wait_until(lambda: len(patient.workers()) == 3)
+            wait_until(lambda: len(lasting.workers()) == 3)
             wait_until(lambda: len(known.workers()) == 2)
             assert ids(known) == ["ahead", "fresh"]
     finally:

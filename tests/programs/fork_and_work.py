@@ -3,7 +3,7 @@
 The parent has a live connection when it forks, and another client of the same broker comes and goes
 in it all the while. Children made with `os.fork` leave by the interpreter's own exit. Those of
 `multiprocessing` leave without it: what they could not tell in time, the parent must find in the
-database. It looks for work until it is killed.
+database. It polls for work until it is killed.
 """
 
 import multiprocessing

@@ -30,7 +30,7 @@ _WAITING: Final = {
     "sqlite": text("SELECT job_id FROM jobs WHERE status = 'queued'"),
     "postgresql": text("SELECT job_id FROM jobs WHERE status = 'queued' AND xmax = '0'::xid"),
 }
-_PATIENCE_SECONDS: Final = 60
+_TIMEOUT_SECONDS: Final = 60
 
 
 @dataclass
@@ -41,7 +41,7 @@ class EmptyAnswer:
 
 
 @dataclass
-class Seen:
+class DrainRecord:
     """What one worker or adder saw; times in ns."""
 
     added_at: dict[str, int] = field(default_factory=dict)
@@ -51,9 +51,9 @@ class Seen:
     empty: list[EmptyAnswer] = field(default_factory=list)
 
 
-def add(repository: JobRepository, name: str, number: int) -> Seen:
+def add(repository: JobRepository, name: str, number: int) -> DrainRecord:
     """Add jobs one by one, of each task type in turn."""
-    seen = Seen()
+    seen = DrainRecord()
     for position in range(number):
         job_id = f"{name}-{position}"
         assert repository.add_job(job(job_id, TASK_TYPES[position % len(TASK_TYPES)]))
@@ -61,10 +61,10 @@ def add(repository: JobRepository, name: str, number: int) -> Seen:
     return seen
 
 
-def drain(repository: JobRepository, engine: Engine, last: int) -> Seen:
+def drain(repository: JobRepository, engine: Engine, last: int) -> DrainRecord:
     """Claim and complete until job number *last* of every adder has come, and nothing waits."""
-    seen = Seen()
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    seen = DrainRecord()
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
     while time.monotonic() < deadline:
         began_at = time.monotonic_ns()
         claimed = repository.fetch_next_job(TASK_TYPES)
@@ -79,17 +79,17 @@ def drain(repository: JobRepository, engine: Engine, last: int) -> Seen:
         seen.claims.append(claimed.job_id)
         seen.claim_began_at[claimed.job_id] = began_at
         seen.completed.append(repository.update_job(claimed.job_id, completed()))
-    raise TimeoutError(f"not drained within {_PATIENCE_SECONDS} s")
+    raise TimeoutError(f"not drained within {_TIMEOUT_SECONDS} s")
 
 
 ADDERS: Final = ("adder 1", "adder 2")
 
 
-def add_in_process(url: str, name: str, number: int) -> Seen:
+def add_in_process(url: str, name: str, number: int) -> DrainRecord:
     return add(repository_on(make_engine(url)), name, number)
 
 
-def drain_in_process(url: str, last: int) -> Seen:
+def drain_in_process(url: str, last: int) -> DrainRecord:
     engine = make_engine(url)
     return drain(repository_on(engine), engine, last)
 
@@ -99,7 +99,7 @@ def _waiting(engine: Engine) -> list[str]:
         return list(connection.scalars(_WAITING[engine.dialect.name]))
 
 
-def wrongly_empty(everybody: Iterable[Seen]) -> list[tuple[EmptyAnswer, str]]:
+def wrongly_empty(everybody: Iterable[DrainRecord]) -> list[tuple[EmptyAnswer, str]]:
     """Return the empty answers that a job contradicts, with that job."""
     everybody = list(everybody)
     added_at = {job_id: at for seen in everybody for job_id, at in seen.added_at.items()}
@@ -116,6 +116,6 @@ def wrongly_empty(everybody: Iterable[Seen]) -> list[tuple[EmptyAnswer, str]]:
     ]
 
 
-def claimed_more_than_once(everybody: Iterable[Seen]) -> list[str]:
+def claimed_more_than_once(everybody: Iterable[DrainRecord]) -> list[str]:
     counted = Counter(job_id for seen in everybody for job_id in seen.claims)
     return [job_id for job_id, times in counted.items() if times > 1]

@@ -1,4 +1,4 @@
-"""A broadcaster whose messages arrive, or do not, when a test says so."""
+"""A broadcaster whose events are delivered or dropped when a test says so."""
 
 from collections.abc import Callable
 from typing import Final, final, override
@@ -7,29 +7,29 @@ from cl_server_shared.models import JobEvent
 from cl_server_shared.mqtt.subscriptions import CallbackSubscription
 from cl_server_shared.protocols.events import ConfirmingBroadcaster, Subscription
 
-_ARRIVED: Final = True
-_LOST: Final = False
+_DELIVERED: Final = True
+_DROPPED: Final = False
 
 
 @final
-class Pigeons(ConfirmingBroadcaster):
-    """Holds what it is given until the test says what became of it."""
+class ManualBroadcaster(ConfirmingBroadcaster):
+    """Keeps what it is given in flight until the test delivers or drops it."""
 
     def __init__(self) -> None:
-        self.flying: list[tuple[JobEvent, Callable[[bool], object]]] = []
+        self.in_flight: list[tuple[JobEvent, Callable[[bool], object]]] = []
 
     @property
     def events(self) -> list[JobEvent]:
-        return [event for event, _ in self.flying]
+        return [event for event, _ in self.in_flight]
 
-    def land(self, number: int = 0) -> None:
-        """Deliver an event that is on its way."""
-        self.flying.pop(number)[1](_ARRIVED)
+    def deliver(self, number: int = 0) -> None:
+        """Confirm an event that is in flight."""
+        self.in_flight.pop(number)[1](_DELIVERED)
 
-    def lose(self) -> None:
-        """Lose all that is on its way, and tell so."""
-        while self.flying:
-            self.flying.pop(0)[1](_LOST)
+    def drop(self) -> None:
+        """Drop all events that are in flight, and report each as lost."""
+        while self.in_flight:
+            self.in_flight.pop(0)[1](_DROPPED)
 
     @override
     def publish(self, event: JobEvent) -> None:
@@ -37,7 +37,7 @@ class Pigeons(ConfirmingBroadcaster):
 
     @override
     def publish_confirmed(self, event: JobEvent, on_settled: Callable[[bool], object]) -> None:
-        self.flying.append((event, on_settled))
+        self.in_flight.append((event, on_settled))
 
     @override
     def subscribe(

@@ -5,7 +5,7 @@ from collections.abc import Hashable
 from pathlib import Path
 
 
-def holdings() -> frozenset[Hashable]:
+def open_resources() -> frozenset[Hashable]:
     """Every thread, and every open file by number and target.
 
     Tests compare by what is new: what an earlier test left may end at any moment.

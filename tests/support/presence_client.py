@@ -15,7 +15,7 @@ from tests.support.waiting import wait_until
 MQTT_5 = MQTTProtocolVersion.MQTTv5
 
 
-class Announced(TypedDict):
+class PresenceFields(TypedDict):
     id: str
     worker_id: str
     capabilities: list[str]
@@ -24,11 +24,11 @@ class Announced(TypedDict):
     session: str
 
 
-def read(payload: bytes) -> Announced:
-    return cast("Announced", json.loads(payload))
+def read(payload: bytes) -> PresenceFields:
+    return cast("PresenceFields", json.loads(payload))
 
 
-def newest(listener: Listener) -> Announced | None:
+def newest(listener: Listener) -> PresenceFields | None:
     """Return what a worker announced last, unless it was cleared."""
     payloads = listener.payloads
     return read(payloads[-1]) if payloads and payloads[-1] else None

@@ -16,14 +16,14 @@ _PROGRAM: Final = Path(__file__).parent.parent / "programs" / "announce.py"
 
 
 @final
-class Announcer:
+class PresenceWorker:
     """A running `programs/announce.py`, with what it prints in a file."""
 
     def __init__(
         self, broker: Address, prefix: str, folder: Path, worker_id: str, heartbeat_seconds: float
     ) -> None:
         arguments = [*map(str, broker), prefix, worker_id, str(heartbeat_seconds)]
-        self._output: Final = folder / f"announcer-{len(list(folder.iterdir()))}.out"
+        self._output: Final = folder / f"worker-{len(list(folder.iterdir()))}.out"
         with self._output.open("wb") as output:
             self._process: Final = subprocess.Popen(
                 [sys.executable, str(_PROGRAM), *arguments],
@@ -70,15 +70,15 @@ class Announcer:
 
 
 @contextmanager
-def announcer(
+def presence_worker(
     broker: Address,
     prefix: str,
     folder: Path,
     worker_id: str = "w-1",
     heartbeat_seconds: float = 60,
-) -> Generator[Announcer]:
+) -> Generator[PresenceWorker]:
     """Start a worker that announces itself, and end it in any case."""
-    started = Announcer(broker, prefix, folder, worker_id, heartbeat_seconds)
+    started = PresenceWorker(broker, prefix, folder, worker_id, heartbeat_seconds)
     try:
         yield started
     finally:

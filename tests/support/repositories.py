@@ -12,12 +12,12 @@ from cl_server_shared.events.memory import MemoryBroadcaster
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.process.clock import Clock
 from cl_server_shared.protocols.events import Broadcaster
-from cl_server_shared.testing.clock import ManualClock as SettableClock
+from cl_server_shared.testing.clock import ManualClock
 from cl_server_shared.testing.records import at, completed, failed, job, unchecked
 
 __all__ = [
     "NOON",
-    "SettableClock",
+    "ManualClock",
     "at",
     "completed",
     "container_on",
@@ -29,7 +29,7 @@ __all__ = [
     "unchecked",
 ]
 
-NOON: Final = SettableClock().now_ms()
+NOON: Final = ManualClock().now_ms()
 """Where such a clock starts, in milliseconds since the epoch."""
 
 

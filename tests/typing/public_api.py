@@ -392,7 +392,7 @@ def a_database_is_made_from_a_url() -> None:
     upgrade(engine)
 
 
-def errors_are_of_one_family() -> tuple[Sequence[type[ClServerError]], Sequence[type[ValueError]]]:
+def errors_have_one_base() -> tuple[Sequence[type[ClServerError]], Sequence[type[ValueError]]]:
     every = [
         ConfigError,
         ContainerClosedError,

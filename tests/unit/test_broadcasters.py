@@ -10,7 +10,7 @@ from cl_server_shared.events.memory import MemoryBroadcaster
 from cl_server_shared.events.mqtt import MqttBroadcaster
 from cl_server_shared.events.none import NoneBroadcaster
 from cl_server_shared.models import JobEvent, JobStatus
-from tests.support.open_resources import holdings
+from tests.support.open_resources import open_resources
 
 
 def event(seq: int) -> JobEvent:
@@ -48,13 +48,13 @@ def test_a_bad_argument_is_named_with_its_value_and_what_is_allowed(
 
 
 def test_constructing_and_closing_starts_no_thread() -> None:
-    before = holdings()
+    before = open_resources()
     broadcasters = [MqttBroadcaster("no.such.host", 1883, "t") for _ in range(1000)]
-    gained = holdings() - before
+    gained = open_resources() - before
     for each in broadcasters:
         each.close()
 
-    assert gained | (holdings() - before) == set()
+    assert gained | (open_resources() - before) == set()
 
 
 def test_memory_keeps_the_newest_published_events() -> None:

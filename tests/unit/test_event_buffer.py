@@ -15,7 +15,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-def nervous_threads() -> Iterator[None]:
+def frequent_thread_switches() -> Iterator[None]:
     """Have the interpreter change threads at every chance."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
@@ -34,7 +34,7 @@ def event(seq: int) -> JobEvent:
     )
 
 
-@pytest.mark.usefixtures("nervous_threads")
+@pytest.mark.usefixtures("frequent_thread_switches")
 async def test_a_reader_that_goes_to_sleep_as_an_event_comes_is_woken() -> None:
     """Each event comes right after the one before was taken, as the reader looks for the next."""
     number = 5_000
@@ -56,7 +56,7 @@ async def test_a_reader_that_goes_to_sleep_as_an_event_comes_is_woken() -> None:
     writer.join()
 
 
-@pytest.mark.usefixtures("nervous_threads")
+@pytest.mark.usefixtures("frequent_thread_switches")
 async def test_in_a_buffer_of_one_every_event_is_taken_or_counted() -> None:
     """Writer and reader fight for the one event; the last one stays."""
     number = 5_000

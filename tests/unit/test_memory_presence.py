@@ -6,12 +6,12 @@ from cl_server_shared.errors import ConfigError
 from cl_server_shared.presence.memory import MemoryPresence, MemoryWorkerRegistry
 from cl_server_shared.presence.none import NonePresence, NoneWorkerRegistry
 from cl_server_shared.presence.payload import new_status
-from tests.support.repositories import NOON, SettableClock
+from tests.support.repositories import NOON, ManualClock
 
 
 def join(registry: MemoryWorkerRegistry, worker_id: str, started_ms: int = 1) -> MemoryPresence:
     status = new_status(worker_id, ["resize"], started_ms, worker_id)
-    return MemoryPresence(registry, status, SettableClock())
+    return MemoryPresence(registry, status, ManualClock())
 
 
 def test_a_worker_is_there_from_its_start_to_its_end() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from cl_server_shared.jobs.progress_throttle import ProgressThrottle
 from cl_server_shared.process.clock import SystemClock
-from tests.support.repositories import SettableClock
+from tests.support.repositories import ManualClock
 from tests.support.waiting import wait_until
 
 
@@ -27,8 +27,8 @@ class Written:
 
 
 @pytest.fixture
-def clock() -> SettableClock:
-    return SettableClock()
+def clock() -> ManualClock:
+    return ManualClock()
 
 
 @pytest.fixture
@@ -37,14 +37,14 @@ def written() -> Written:
 
 
 @pytest.fixture
-def throttle(clock: SettableClock, written: Written) -> Iterator[ProgressThrottle]:
+def throttle(clock: ManualClock, written: Written) -> Iterator[ProgressThrottle]:
     throttle = ProgressThrottle(2, clock, written)
     yield throttle
     throttle.take("job")
 
 
 def test_the_first_reports_of_a_second_pass_and_each_job_counts_alone(
-    throttle: ProgressThrottle, clock: SettableClock
+    throttle: ProgressThrottle, clock: ManualClock
 ) -> None:
     assert [throttle.admits("job", progress, clock.now_ms()) for progress in (1, 2, 3)] == [
         True,
@@ -58,7 +58,7 @@ def test_the_first_reports_of_a_second_pass_and_each_job_counts_alone(
 
 
 def test_what_is_held_back_is_merged_and_its_furthest_value_is_written_once(
-    throttle: ProgressThrottle, clock: SettableClock, written: Written
+    throttle: ProgressThrottle, clock: ManualClock, written: Written
 ) -> None:
     for progress in (1, 2):
         throttle.admits("job", progress, clock.now_ms())
@@ -71,7 +71,7 @@ def test_what_is_held_back_is_merged_and_its_furthest_value_is_written_once(
 
 
 def test_what_is_taken_is_not_written_late(
-    throttle: ProgressThrottle, clock: SettableClock, written: Written
+    throttle: ProgressThrottle, clock: ManualClock, written: Written
 ) -> None:
     for progress in (1, 2):
         throttle.admits("job", progress, clock.now_ms())
@@ -88,7 +88,7 @@ def test_what_is_taken_is_not_written_late(
 
 
 def test_a_write_that_fails_is_tried_again(
-    throttle: ProgressThrottle, clock: SettableClock, written: Written
+    throttle: ProgressThrottle, clock: ManualClock, written: Written
 ) -> None:
     written.failures_left = 1
     for progress in (1, 2):

@@ -107,12 +107,12 @@ class CountingLoop(asyncio.SelectorEventLoop):
         return super().call_soon_threadsafe(callback, *args, context=context)
 
 
-def notes_of(errand: Callable[[LoopWaker], object]) -> int:
-    """Count what the loop is asked of while it is busy with *errand*."""
+def notes_of(task: Callable[[LoopWaker], object]) -> int:
+    """Count what the loop is asked of while it is busy with *task*."""
 
     async def run() -> None:
         waker = LoopWaker()
-        errand(waker)
+        task(waker)
         if loop.notes:
             await waker.wait()
 

@@ -56,7 +56,7 @@ class Database:
         self.is_for_one_thread: Final = isinstance(engine.pool, SingletonThreadPool)
         """Whether only the thread that used this database first can reach it."""
         self.hub: Final = ChangeHub(
-            self.look,
+            self.read,
             lambda: source_for(require_engine(self._engine), self._connections),
             must_notify=engine.dialect.name == "postgresql",
         )
@@ -91,7 +91,7 @@ class Database:
             self.hub.note_change()
         return rows
 
-    def look(self, statement: Statement, values: Values) -> Sequence[Row]:
+    def read(self, statement: Statement, values: Values) -> Sequence[Row]:
         """Run *statement*, which only reads; on a shared connection it ends nobody's transaction.
 
         Raises:
@@ -224,9 +224,9 @@ class Database:
         self._connections: Connections = (
             SharedConnection(engine) if is_shared else PrivateConnections(engine, self._options)
         )
-        takes_turns = self.dialect.name == "sqlite" and not is_shared
+        commits_in_groups = self.dialect.name == "sqlite" and not is_shared
         self._group_commit = (
-            GroupCommit(self._options.lock_timeout_seconds) if takes_turns else None
+            GroupCommit(self._options.lock_timeout_seconds) if commits_in_groups else None
         )
         self._compiled: dict[Statement, Compiled] = {}
         self._reads_any_text = False

@@ -67,9 +67,9 @@ class Waiter:
         return left > 0
 
     def wake(self) -> None:
-        """Let the thread look whether it is its turn; harmless when repeated."""
+        """Let the thread check whether it is its turn; harmless when repeated."""
         if self._lock is not None:
-            with suppress(RuntimeError):  # it is about to look already
+            with suppress(RuntimeError):  # it is about to check already
                 self._lock.release()
 
 

@@ -65,7 +65,7 @@ def _scan(job: int, parts: tuple[str, ...]) -> tuple[list[tuple[str, int]], list
     """Return the files with their sizes, and the folders, directly in one folder."""
     files: list[tuple[str, int]] = []
     folders: list[str] = []
-    # The folder itself may have gone, or given way to a link, since it was listed.
+    # The folder itself may have gone, or been replaced by a link, since it was listed.
     with (
         suppress(FileNotFoundError, InvalidPathError),
         opened_folder(job, parts) as folder,

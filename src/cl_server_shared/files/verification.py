@@ -43,7 +43,7 @@ def verified_store(jobs: Path) -> Iterator[FileReport]:
 
 
 def _checksum(jobs: Path, path: JobPath) -> Checksum | None:
-    """Return what a file is now; None where it vanished or gave way to a link meanwhile."""
+    """Return what a file is now; None where it vanished or was replaced by a link meanwhile."""
     try:
         with opened_parent(jobs, path) as parent, open_regular(parent, path) as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()

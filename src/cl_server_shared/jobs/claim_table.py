@@ -28,7 +28,7 @@ class ClaimTable:
     Args:
         execute: runs a statement.
         dialect: `sqlite` or `postgresql`.
-        has_outbox: whether a changed job counts as unannounced until the world has heard of it.
+        has_outbox: whether a changed job counts as unannounced until an event is acknowledged.
     """
 
     def __init__(self, execute: Execute, dialect: str, *, has_outbox: bool) -> None:

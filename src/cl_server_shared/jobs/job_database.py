@@ -65,7 +65,7 @@ class JobDatabase:
     @cached_property
     def read_only(self) -> JobTable:
         """The jobs for reading only: it ends no transaction, whoever shares the connection."""
-        return self._table(self.database.look)
+        return self._table(self.database.read)
 
     def in_session(self, session: Session) -> JobTable:
         """Return the jobs, as part of a caller's own transaction.

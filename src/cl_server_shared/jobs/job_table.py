@@ -35,7 +35,7 @@ class JobTable(ClaimTable):
         execute_each: runs a statement with each of many values, if it then changes a row each time;
             else it undoes the transaction so far and returns False.
         dialect: `sqlite` or `postgresql`.
-        has_outbox: whether a changed job counts as unannounced until the world has heard of it.
+        has_outbox: whether a changed job counts as unannounced until an event is acknowledged.
     """
 
     def __init__(

@@ -67,7 +67,7 @@ def update(state: JobState, change: Change, report: Report) -> Decision:
 
 
 def release(state: JobState, *, held_claim: int | None, now_ms: int) -> Decision:
-    """Decide that a running job goes back to the line; no try is counted."""
+    """Decide that a running job goes back to the queue; no try is counted."""
     if held_claim not in {None, state.claim_number}:
         return _refused_as_lost(state, held_claim)
     if state.status is not JobStatus.processing:
@@ -123,7 +123,7 @@ def give_up(state: JobState, *, reason: str, now_ms: int) -> JobState:
 
 def _repeat(state: JobState, change: Change) -> Decision:
     """A report that came twice is no conflict."""
-    # Then the worker's own message gave way to the reason of the cancel.
+    # Then the worker's own message was replaced by the reason of the cancel.
     is_cancelled = state.status is JobStatus.error and state.cancel_reason is not None
     same = change.status in {None, state.status} and (
         (change.progress is None or change.progress <= state.progress)

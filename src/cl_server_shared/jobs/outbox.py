@@ -65,7 +65,7 @@ class Outbox:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Begin with nothing in flight: what a parent published, the parent hears of."""
+        """Begin with nothing in flight: what a parent published is acknowledged to it."""
         self._lock = threading.RLock()  # a signal handler may publish while its thread is in here
         self._in_flight: Counter[JobKey] = Counter()
         self._acknowledged: dict[JobKey, int] = {}

@@ -28,7 +28,7 @@ class OutboxRelay:
 
     One daemon thread for all repositories that share this object; it starts at the first change or
     claim, and anew in a forked child. It records acknowledgements in batches, ten times a second at
-    most, and looks once a second for jobs that nobody has announced. Where the system refuses the
+    most, and polls once a second for jobs that nobody has announced. Where the system refuses the
     thread, the next change or claim tries again; nothing is lost, since the marks stay.
 
     Args:
@@ -54,7 +54,7 @@ class OutboxRelay:
         self._take_over_at = 0.0
 
     def outbox(self, database: Database) -> Outbox:
-        """Return the one way from this database's jobs to the world."""
+        """Return the one outbox of this database's jobs."""
         with self._lock:
             found = self._outboxes.get(database)
             if found is None:

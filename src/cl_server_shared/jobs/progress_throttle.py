@@ -51,7 +51,7 @@ class ProgressThrottle:
             _LOG, "progress cannot be stored, trying again: %s", "progress is stored again"
         )
         self.jobs: Final[dict[str, _Job]] = {}
-        """The jobs of which something was reported lately, by id; for its owner to look into."""
+        """The jobs of which something was reported lately, by id; for its owner to read."""
         self.after_fork()
         renew_after_fork(self)
 

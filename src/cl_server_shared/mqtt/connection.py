@@ -91,7 +91,7 @@ class Connection:
             network.wake()
 
     def wake(self) -> None:
-        """Have the network thread look whether the announcement has a message that is due."""
+        """Have the network thread check whether the announcement has a message that is due."""
         if os.getpid() != self._pid:
             return  # a fork announces nothing of its parent's connection
         with self._lock:

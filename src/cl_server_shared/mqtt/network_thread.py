@@ -73,7 +73,7 @@ class NetworkThread(AfterFork):
         return self._thread.is_running
 
     def wake(self) -> None:
-        """Have the thread look at the queue and the subscriptions, in a moment.
+        """Have the thread check the queue and the subscriptions, in a moment.
 
         Writing to the socket that wakes a selector lets go of the interpreter's lock, and the woken
         thread keeps it: that costs a publisher 50 us. So a second thread does it, and gathers what

@@ -45,7 +45,7 @@ def no_fork() -> Generator[None]:
 class _Forks:
     """Forks and blocks, which wait for each other."""
 
-    _PATIENCE_SECONDS: Final = 1.0
+    _TIMEOUT_SECONDS: Final = 1.0
 
     def __init__(self) -> None:
         self.after_in_child()
@@ -58,7 +58,7 @@ class _Forks:
 
     def begin_block(self) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: not self._is_forking, self._PATIENCE_SECONDS)
+            self._changed.wait_for(lambda: not self._is_forking, self._TIMEOUT_SECONDS)
             self._blocks += 1
 
     def end_block(self) -> None:
@@ -69,7 +69,7 @@ class _Forks:
     def before(self) -> None:
         with self._changed:
             self._is_forking = True
-            self._changed.wait_for(lambda: self._blocks == 0, self._PATIENCE_SECONDS)
+            self._changed.wait_for(lambda: self._blocks == 0, self._TIMEOUT_SECONDS)
 
     def after_in_parent(self) -> None:
         with self._changed:

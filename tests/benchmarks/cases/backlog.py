@@ -10,19 +10,19 @@ from typing import Final
 from cl_server_shared.database import make_engine
 from cl_server_shared.models import JobRecord
 from cl_server_shared.protocols.jobs import JobManagement
+from tests.benchmarks.databases import MakeDatabase, postgres_databases, sqlite_databases
 from tests.benchmarks.history import fill
 from tests.benchmarks.measuring import Case, Contestant, Entrant, Measured
 from tests.benchmarks.ours import container_on, record, result
-from tests.benchmarks.places import Place, postgres_places, sqlite_places
 from tests.benchmarks.queues import TASK_TYPE, Names
 from tests.benchmarks.sizes import Sizes
 
 TYPES: Final = (1, 50)
 
 
-def _enter(place: Place, sizes: Sizes, stack: ExitStack) -> Sequence[Entrant]:
+def _enter(make_database: MakeDatabase, sizes: Sizes, stack: ExitStack) -> Sequence[Entrant]:
     past = {0, *(sizes.finished // part for part in (1_000, 10, 1))}
-    return [_with_past(place(), finished, sizes, stack) for finished in sorted(past)]
+    return [_with_past(make_database(), finished, sizes, stack) for finished in sorted(past)]
 
 
 def _with_past(url: str, finished: int, sizes: Sizes, stack: ExitStack) -> Contestant:
@@ -66,11 +66,11 @@ def _timed[R](call: Callable[[], R]) -> tuple[float, R]:
 
 
 def _on_sqlite(sizes: Sizes, stack: ExitStack) -> Sequence[Entrant]:
-    return _enter(sqlite_places(stack), sizes, stack)
+    return _enter(sqlite_databases(stack), sizes, stack)
 
 
 def _on_postgres(sizes: Sizes, stack: ExitStack) -> Sequence[Entrant]:
-    return _enter(postgres_places(stack), sizes, stack)
+    return _enter(postgres_databases(stack), sizes, stack)
 
 
 CASES: Final = (

@@ -10,8 +10,8 @@ from uuid import uuid4
 
 from cl_server_shared.events.mqtt import MqttBroadcaster
 from cl_server_shared.models import JobEvent, JobStatus
+from tests.benchmarks.databases import broker
 from tests.benchmarks.measuring import Case, Contestant, Entrant, Measured
-from tests.benchmarks.places import broker
 from tests.benchmarks.sizes import Sizes
 from tests.support import servers
 

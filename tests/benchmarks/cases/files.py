@@ -22,9 +22,9 @@ from typing import Final, NamedTuple
 import anyio
 
 from cl_server_shared.files.storage import LocalJobStorage
+from tests.benchmarks.databases import folder
 from tests.benchmarks.event_loop import Held, watch_loop
 from tests.benchmarks.measuring import Case, Contestant, Entrant, Measured
-from tests.benchmarks.places import folder
 from tests.benchmarks.sizes import Sizes
 
 _READ: Final = 64 << 10
@@ -34,7 +34,7 @@ _NUMBERS: Final = count()
 
 
 class _Contents(NamedTuple):
-    place: Path
+    parent: Path
     large: Path
     body: bytes
     small_files: int
@@ -49,12 +49,12 @@ class _Contents(NamedTuple):
 
 
 def _enter(sizes: Sizes, stack: ExitStack) -> Sequence[Entrant]:
-    place, block = folder(stack), os.urandom(_MB)
-    large = place / "large"
+    parent, block = folder(stack), os.urandom(_MB)
+    large = parent / "large"
     with large.open("wb") as file:
         for _ in range(sizes.large_file // _MB):
             file.write(block)
-    contents = _Contents(place, large, block * (sizes.body // _MB), sizes.small_files)
+    contents = _Contents(parent, large, block * (sizes.body // _MB), sizes.small_files)
     os.sync()
     return [
         Contestant(
@@ -84,14 +84,14 @@ def _copy(contents: _Contents) -> Measured:
 
 
 def _copy_file(contents: _Contents) -> Path:
-    copy = contents.place / "copy"
+    copy = contents.parent / "copy"
     shutil.copyfile(contents.large, copy)
     _hash_file(contents.large)
     return copy
 
 
 def _write_body(contents: _Contents) -> Path:
-    body = contents.place / "body"
+    body = contents.parent / "body"
     body.write_bytes(contents.body)
     hashlib.sha256(contents.body).digest()
     return body
@@ -122,7 +122,7 @@ def _seconds(run: Callable[[], Path | None]) -> float:
 
 
 def _fetch_memory(contents: _Contents) -> None:
-    whole = contents.place / "whole"
+    whole = contents.parent / "whole"
     shutil.copyfile(contents.large, whole)
     whole.unlink()
 
@@ -137,7 +137,7 @@ def _hash_body(contents: _Contents) -> None:
 
 
 def _write_plainly(contents: _Contents) -> Path:
-    source, digest, plain = io.BytesIO(contents.body), hashlib.sha256(), contents.place / "plain"
+    source, digest, plain = io.BytesIO(contents.body), hashlib.sha256(), contents.parent / "plain"
     with plain.open("wb") as file:
         while chunk := source.read(_READ):
             file.write(chunk)
@@ -146,7 +146,7 @@ def _write_plainly(contents: _Contents) -> Path:
 
 
 def _write_small(contents: _Contents) -> None:
-    small = contents.place / f"small-{next(_NUMBERS)}"
+    small = contents.parent / f"small-{next(_NUMBERS)}"
     small.mkdir()
     for number in range(contents.small_files):
         hashlib.sha256(_SMALL).digest()
@@ -168,7 +168,7 @@ def _ours(contents: _Contents) -> Measured:
 
 
 async def _save_each(contents: _Contents) -> Measured:
-    storage = LocalJobStorage(contents.place / "storage")
+    storage = LocalJobStorage(contents.parent / "storage")
     _fetch_memory(contents)
     path = await _save_new(storage, contents.large)
     whole = await _save_new(storage, contents.body)

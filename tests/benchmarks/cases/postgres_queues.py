@@ -6,9 +6,9 @@ from typing import Final
 
 from tests.benchmarks import ours, raw_postgres
 from tests.benchmarks.alone import enter_alone
+from tests.benchmarks.databases import postgres_databases
 from tests.benchmarks.measuring import Case, Entrant
 from tests.benchmarks.peers import kinds as peers
-from tests.benchmarks.places import postgres_places
 from tests.benchmarks.queues import Kind
 from tests.benchmarks.sizes import Sizes
 from tests.benchmarks.together import enter_together
@@ -23,11 +23,11 @@ def _kinds(sizes: Sizes) -> list[Kind]:
 
 
 def _alone(sizes: Sizes, stack: ExitStack) -> Sequence[Entrant]:
-    return enter_alone(_kinds(sizes), postgres_places(stack), sizes.jobs // 2, stack)
+    return enter_alone(_kinds(sizes), postgres_databases(stack), sizes.jobs // 2, stack)
 
 
 def _together(sizes: Sizes, stack: ExitStack) -> Sequence[Entrant]:
-    return enter_together(_kinds(sizes), postgres_places(stack), sizes.jobs, sizes.crowd)
+    return enter_together(_kinds(sizes), postgres_databases(stack), sizes.jobs, sizes.crowd)
 
 
 def _batches(sizes: Sizes, stack: ExitStack) -> Sequence[Entrant]:
@@ -37,7 +37,7 @@ def _batches(sizes: Sizes, stack: ExitStack) -> Sequence[Entrant]:
         *(peers.on_postgres_in_batches() if sizes.with_peers else ()),
     ]
     jobs = 4 * sizes.jobs
-    return enter_together(kinds, postgres_places(stack), jobs, sizes.crowd)
+    return enter_together(kinds, postgres_databases(stack), jobs, sizes.crowd)
 
 
 CASES: Final = (

@@ -6,23 +6,25 @@ from functools import partial
 from typing import Final
 
 from tests.benchmarks import ours, raw_sqlite
-from tests.benchmarks.crowds import run_together
+from tests.benchmarks.databases import sqlite_databases
 from tests.benchmarks.draining import Drainable, drain, judge
 from tests.benchmarks.measuring import Case, Contestant, Entrant, Measured
-from tests.benchmarks.places import sqlite_places
+from tests.benchmarks.processes import run_together
 from tests.benchmarks.sizes import Sizes
 
 
 def _enter(sizes: Sizes, stack: ExitStack) -> Sequence[Entrant]:
-    place = sqlite_places(stack)
+    make_database = sqlite_databases(stack)
     durability = "WAL, synchronous=NORMAL"
     return [
         Contestant(
             name="raw sqlite3",
             how=durability,
-            play=partial(_play, sizes, raw_sqlite.OneByOne, place()),
+            play=partial(_play, sizes, raw_sqlite.OneByOne, make_database()),
         ),
-        Contestant(name="ours", how=durability, play=partial(_play, sizes, ours.OneByOne, place())),
+        Contestant(
+            name="ours", how=durability, play=partial(_play, sizes, ours.OneByOne, make_database())
+        ),
     ]
 
 

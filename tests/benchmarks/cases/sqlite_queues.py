@@ -8,9 +8,9 @@ from uuid import uuid4
 
 from tests.benchmarks import ours, raw_sqlite
 from tests.benchmarks.alone import enter_alone
+from tests.benchmarks.databases import broker, sqlite_databases
 from tests.benchmarks.measuring import Case, Entrant
 from tests.benchmarks.peers import kinds as peers
-from tests.benchmarks.places import broker, sqlite_places
 from tests.benchmarks.queues import Kind
 from tests.benchmarks.sizes import Sizes
 
@@ -33,7 +33,7 @@ def _one_by_one(sizes: Sizes, stack: ExitStack) -> Sequence[Entrant]:
         Kind(name="ours, mqtt", how=f"{_NORMAL}; every change announced", open=through_mqtt),
         *(peers.on_sqlite_normal() if sizes.with_peers else ()),
     ]
-    return enter_alone(kinds, sqlite_places(stack), sizes.jobs, stack)
+    return enter_alone(kinds, sqlite_databases(stack), sizes.jobs, stack)
 
 
 def _batches(sizes: Sizes, stack: ExitStack) -> Sequence[Entrant]:
@@ -41,7 +41,7 @@ def _batches(sizes: Sizes, stack: ExitStack) -> Sequence[Entrant]:
         Kind(name="raw sqlite3", how=f"{_NORMAL}; executemany", open=raw_sqlite.InBatches),
         Kind(name="ours", how=f"{_NORMAL}; no events", open=ours.InBatches),
     ]
-    return enter_alone(kinds, sqlite_places(stack), sizes.jobs, stack)
+    return enter_alone(kinds, sqlite_databases(stack), sizes.jobs, stack)
 
 
 def _full(sizes: Sizes, stack: ExitStack) -> Sequence[Entrant]:
@@ -57,7 +57,7 @@ def _full(sizes: Sizes, stack: ExitStack) -> Sequence[Entrant]:
         Kind(name=f"ours, {sizes.threads} threads", how=f"{_FULL}; one repository", open=many),
         *(peers.on_sqlite("FULL") if sizes.with_peers else ()),
     ]
-    return enter_alone(kinds, sqlite_places(stack), sizes.jobs, stack)
+    return enter_alone(kinds, sqlite_databases(stack), sizes.jobs, stack)
 
 
 CASES: Final = (

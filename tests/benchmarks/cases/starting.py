@@ -13,9 +13,9 @@ from typing import Final
 
 from cl_server_shared import Container
 from cl_server_shared.jobs.repository import SqlJobRepository
+from tests.benchmarks.databases import broker, sqlite_databases
 from tests.benchmarks.measuring import Case, Contestant, Entrant, Measured
 from tests.benchmarks.ours import container_on
-from tests.benchmarks.places import broker, sqlite_places
 from tests.benchmarks.sizes import Sizes
 
 _IMPORT: Final = """
@@ -31,7 +31,7 @@ print({measured})
 def _repositories(sizes: Sizes, stack: ExitStack) -> Sequence[Entrant]:
     address = broker(stack)
     container = container_on(
-        sqlite_places(stack)(),
+        sqlite_databases(stack)(),
         BROADCAST_TYPE="mqtt",
         MQTT_BROKER=address.host,
         MQTT_PORT=address.port,

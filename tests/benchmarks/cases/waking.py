@@ -13,9 +13,9 @@ from typing import Final
 from cl_server_shared.container import running
 from cl_server_shared.models import JobRecord, JobRecordUpdate, JobStatus
 from cl_server_shared.protocols.jobs import JobManagement
+from tests.benchmarks.databases import postgres_databases, sqlite_databases
 from tests.benchmarks.measuring import Case, Contestant, Entrant, Measured
 from tests.benchmarks.ours import container_on
-from tests.benchmarks.places import postgres_places, sqlite_places
 from tests.benchmarks.queues import Names
 from tests.benchmarks.sizes import Sizes
 from tests.support.processes import child
@@ -29,8 +29,8 @@ _LONGEST_PAUSE_SECONDS: Final = 0.03  # longer than any period at which somebody
 
 def _enter(sizes: Sizes, stack: ExitStack) -> Sequence[Entrant]:
     return [
-        _contestant("SQLite", sqlite_places(stack)(), sizes, stack),
-        _contestant("PostgreSQL", postgres_places(stack)(), sizes, stack),
+        _contestant("SQLite", sqlite_databases(stack)(), sizes, stack),
+        _contestant("PostgreSQL", postgres_databases(stack)(), sizes, stack),
     ]
 
 

@@ -14,7 +14,7 @@ from tests.benchmarks.peers.loading import load
 from tests.benchmarks.queues import PARAMS, Phases, Queue
 
 _IS_LEFT: Final = "SELECT EXISTS (SELECT FROM oban_jobs WHERE state <> 'completed')"
-_LOOK_SECONDS: Final = 0.002
+_POLL_SECONDS: Final = 0.002
 
 
 class _Found(Protocol):
@@ -128,4 +128,4 @@ async def _drained(pool: _Pool) -> None:
             found = await connection.execute(_IS_LEFT)
             if await found.fetchone() == (False,):
                 return
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS)

@@ -1,4 +1,4 @@
-"""Plays scenes in one order after the other, and holds what comes of them against promises."""
+"""Runs scenarios in one order after the other, and checks the outcomes against promises."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -12,10 +12,10 @@ from cl_server_shared.database import database_of, upgrade
 from cl_server_shared.jobs.sql import claims as sql_claims
 from cl_server_shared.jobs.sql import rows as sql_rows
 from cl_server_shared.models import JobEvent
-from tests.faults.in_process_environment import OPTIONS, World
-from tests.faults.interleavings.scenarios import Scene
-from tests.faults.interleavings.scheduler import Choose, Play, Turns
-from tests.faults.interleavings.setup import Stage, state_of
+from tests.faults.in_process_environment import OPTIONS, InProcessEnvironment
+from tests.faults.interleavings.scenarios import Scenario
+from tests.faults.interleavings.scheduler import Choose, Run, Scheduler
+from tests.faults.interleavings.setup import Setup, state_of
 
 FINAL: Final = {"completed", "error"}
 
@@ -23,19 +23,19 @@ type Outcome = tuple[tuple[object, ...], str]
 
 
 def outcomes_of(
-    scene: Scene, engine: Engine, turns: Turns, orders: Iterable[Choose]
+    scenario: Scenario, engine: Engine, scheduler: Scheduler, schedules: Iterable[Choose]
 ) -> Counter[Outcome]:
-    """Play a scene in each order; return how often what came of it.
+    """Run a scenario in each order; return how often each outcome came.
 
     Raises:
         AssertionError: a promise was broken.
     """
     upgrade(engine)
     _let_threads_be_processes(engine)
-    world = World(engine)
+    environment = InProcessEnvironment(engine)
     outcomes: Counter[Outcome] = Counter()
-    for choose in orders:
-        outcomes[_play(scene, world, turns, choose)] += 1
+    for choose in schedules:
+        outcomes[_run_once(scenario, environment, scheduler, choose)] += 1
     return outcomes
 
 
@@ -44,30 +44,34 @@ def _let_threads_be_processes(engine: Engine) -> None:
     database_of(engine, OPTIONS)._group_commit = None  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # see above
 
 
-def _play(scene: Scene, world: World, turns: Turns, choose: Choose) -> Outcome:
-    world.clear()
-    stage = Stage(world, (world.worker("0"), world.worker("1"), world.worker("2")))
-    for does in scene.before:
-        does(stage)
-    play = turns.play([partial(does, stage) for does in scene.acts], choose)
-    outcome = (play.answers, state_of(stage))
-    told = f"{scene.name}: {outcome} after {_named(play, world.engine.dialect)}"
-    assert outcome in scene.outcomes, told
-    if _renewed_first(play, world.engine.dialect):
+def _run_once(
+    scenario: Scenario, environment: InProcessEnvironment, scheduler: Scheduler, choose: Choose
+) -> Outcome:
+    environment.clear()
+    setup = Setup(
+        environment, (environment.worker("0"), environment.worker("1"), environment.worker("2"))
+    )
+    for action in scenario.before:
+        action(setup)
+    run = scheduler.run([partial(action, setup) for action in scenario.actions], choose)
+    outcome = (run.answers, state_of(setup))
+    told = f"{scenario.name}: {outcome} after {_named(run, environment.engine.dialect)}"
+    assert outcome in scenario.outcomes, told
+    if _renewed_first(run, environment.engine.dialect):
         assert outcome[1] in {"processing", "completed by 0"}, told
-    _finish(stage, outcome[1], told)
+    _finish(setup, outcome[1], told)
     return outcome
 
 
-def _finish(stage: Stage, before: str, told: str) -> None:
+def _finish(setup: Setup, before: str, told: str) -> None:
     """Let everybody who claimed the job and did not complete it do so: one may, if it runs."""
-    winners = [f"completed by {who}" for who in sorted(stage.claimers) if stage.complete(who)]
-    after = state_of(stage)
+    winners = [f"completed by {who}" for who in sorted(setup.claimers) if setup.complete(who)]
+    after = state_of(setup)
     if before.startswith("processing"):
         assert [after.split(",")[0]] == winners, told
     else:
         assert (after, winners) == (before, []), told
-    told_of_job = [event for event in stage.world.take_events() if event.job_id == "job"]
+    told_of_job = [event for event in setup.environment.take_events() if event.job_id == "job"]
     _check_events(told_of_job, after, told)
 
 
@@ -80,10 +84,10 @@ def _check_events(events: Sequence[JobEvent], state: str, told: str) -> None:
     assert state == "gone" or state.startswith(events[-1].event_type), told
 
 
-def _renewed_first(play: Play, dialect: Dialect) -> bool:
+def _renewed_first(run: Run, dialect: Dialect) -> bool:
     """Tell whether a lease was renewed before anybody took the job over."""
     renewal = sql_claims.RENEW.compiled(dialect).text
-    ran = [sql for _, sql in play.trace if sql == renewal or _is_takeover(sql)]
+    ran = [sql for _, sql in run.trace if sql == renewal or _is_takeover(sql)]
     return ran[:1] == [renewal]
 
 
@@ -91,7 +95,7 @@ def _is_takeover(sql: str) -> bool:
     return sql.startswith("UPDATE") and "lease_expires_at <=" in sql
 
 
-def _named(play: Play, dialect: Dialect) -> str:
+def _named(run: Run, dialect: Dialect) -> str:
     """Name the statements that were run, each behind the number of its caller."""
     names = {
         statement.compiled(dialect).text: statement.name
@@ -103,4 +107,4 @@ def _named(play: Play, dialect: Dialect) -> str:
             sql_claims.RENEW,
         )
     }
-    return "; ".join(f"{who}: {names.get(sql, sql[:20])}" for who, sql in play.trace)
+    return "; ".join(f"{who}: {names.get(sql, sql[:20])}" for who, sql in run.trace)

@@ -10,7 +10,7 @@ from tests.faults.interleavings.setup import (
     FIRST,
     SECOND,
     THIRD,
-    Does,
+    Action,
     add,
     add_next,
     cancel,
@@ -31,15 +31,15 @@ from tests.support.repositories import at, failed
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class Scenario:
     """Who does what at the same time, and everything that may come of it.
 
     `outcomes` are the answers, and how the job then is; each of them is reached by some order.
     """
 
     name: str
-    before: Sequence[Does]
-    acts: Sequence[Does]
+    before: Sequence[Action]
+    actions: Sequence[Action]
     outcomes: Sequence[tuple[tuple[object, ...], str]]
 
 
@@ -47,74 +47,74 @@ CLAIMED: Final = (add(), fetch(FIRST))
 EXPIRED: Final = (*CLAIMED, lease_ends)
 LAST_TRY_EXPIRED: Final = (add(max_retries=0), fetch(FIRST), lease_ends)
 
-FEW_ORDERS: Final = (
-    Scene(
+FEW_SCHEDULES: Final = (
+    Scenario(
         "a completion and a takeover",
         EXPIRED,
         [complete(FIRST), fetch(SECOND)],
         [((True, None), "completed by 0"), ((False, "job"), "processing, retried 1")],
     ),
-    Scene(
+    Scenario(
         "a completion in a batch and a takeover",
         EXPIRED,
         [complete_in_a_batch(FIRST), fetch(SECOND)],
         [((True, None), "completed by 0"), ((False, "job"), "processing, retried 1")],
     ),
-    Scene(
+    Scenario(
         "a completion and the end of the last try",
         LAST_TRY_EXPIRED,
         [complete(FIRST), fetch(SECOND)],
         [((True, None), "completed by 0"), ((False, None), "error")],
     ),
-    Scene(
+    Scenario(
         "an error and a takeover",
         EXPIRED,
         [report(FIRST, failed()), fetch(SECOND)],
         [((True, None), "queued, retried 1"), ((False, "job"), "processing, retried 1")],
     ),
-    Scene(
+    Scenario(
         "progress and a takeover",
         EXPIRED,
         [report(FIRST, at(50)), fetch(SECOND)],
         [((True, "job"), "processing, retried 1"), ((JobLost, "job"), "processing, retried 1")],
     ),
-    Scene(
+    Scenario(
         "a renewal and a takeover",
         EXPIRED,
         [renew(FIRST), fetch(SECOND)],
         [((None, None), "processing"), ((None, "job"), "processing, retried 1")],
     ),
-    Scene(
+    Scenario(
         "a renewal and a recovery",
         EXPIRED,
         [renew(FIRST), recover(SECOND)],
         [((None, 0), "processing"), ((None, 1), "queued, retried 1")],
     ),
-    Scene(
+    Scenario(
         "a cancellation and a completion",
         CLAIMED,
         [cancel(SECOND), complete(FIRST)],
         [((True, True), "completed by 0"), ((False, True), "completed by 0")],
     ),
-    Scene(
+    Scenario(
         "a cancellation and a completion by somebody who never claimed",
         [add()],
         [cancel(SECOND), complete(THIRD)],
         [((True, False), "error"), ((False, True), "completed by 2")],
     ),
-    Scene(
+    Scenario(
         "a cancellation and a claim",
         [add()],
         [cancel(SECOND), fetch(FIRST)],
         [((True, None), "error"), ((True, "job"), "processing")],
     ),
-    Scene(
+    Scenario(
         "a cancellation and progress",
         CLAIMED,
         [cancel(SECOND), report(FIRST, at(50))],
         [((True, True), "processing"), ((True, JobCancelled), "processing")],
     ),
-    Scene(
+    Scenario(
         "a cancellation and a takeover",
         EXPIRED,
         [cancel(THIRD), fetch(SECOND)],
@@ -124,79 +124,79 @@ FEW_ORDERS: Final = (
             ((True, "job"), "processing, retried 1"),
         ],
     ),
-    Scene(
+    Scenario(
         "a cancellation and a release",
         CLAIMED,
         [cancel(SECOND), release(FIRST)],
         [((True, True), "error")],
     ),
-    Scene(
+    Scenario(
         "a release and a completion",
         CLAIMED,
         [release(SECOND), complete(FIRST)],
         [((True, False), "queued"), ((False, True), "completed by 0")],
     ),
-    Scene(
+    Scenario(
         "a release and a takeover",
         EXPIRED,
         [release(FIRST), fetch(SECOND)],
         [((True, "job"), "processing"), ((False, "job"), "processing, retried 1")],
     ),
-    Scene(
+    Scenario(
         "a retry by hand and a late completion",
         [*LAST_TRY_EXPIRED, recover(SECOND)],
         [retry(THIRD), complete(FIRST)],
         [((True, False), "queued")],
     ),
-    Scene(
+    Scenario(
         "a retry by hand of a completed job and its removal",
         [*CLAIMED, complete(FIRST)],
         [retry(THIRD), purge(SECOND)],
         [((True, ()), "queued"), ((False, ("job",)), "gone")],
     ),
-    Scene(
+    Scenario(
         "a completion by the claimer and one by somebody else",
         CLAIMED,
         [complete(FIRST), complete(SECOND)],
         [((True, False), "completed by 0"), ((False, True), "completed by 1")],
     ),
-    Scene(
+    Scenario(
         "a completion by the claimer and an error by somebody else",
         CLAIMED,
         [complete(FIRST), report(SECOND, failed())],
         [((True, False), "completed by 0"), ((False, True), "error")],
     ),
-    Scene(
+    Scenario(
         "two completions that say the same",
         CLAIMED,
         [complete_alike(FIRST), complete_alike(SECOND)],
         [((True, True), "completed by both")],
     ),
-    Scene(
+    Scenario(
         "a completion, and a new job of that id",
         CLAIMED,
         [complete(FIRST), replace_job(SECOND)],
         [((True, (True, True)), "queued"), ((False, (True, True)), "queued")],
     ),
-    Scene(
+    Scenario(
         "a late completion, and the claim of a new job of that id",
         [*CLAIMED, replace_job(SECOND)],
         [complete(FIRST), fetch(THIRD)],
         [((False, "job"), "processing")],
     ),
-    Scene(
-        "an update after a renewal, and a look for lost jobs",
+    Scenario(
+        "an update after a renewal, and a search for lost jobs",
         [*EXPIRED, renew(FIRST)],
         [report(FIRST, JobRecordUpdate(error_message="half done")), fetch(SECOND)],
         [((True, None), "processing")],
     ),
-    Scene(
+    Scenario(
         "two claims of two jobs",
         [add(), add_next],
         [fetch(SECOND), fetch(THIRD)],
         [(("job", "next"), "processing"), (("next", "job"), "processing")],
     ),
-    Scene(
+    Scenario(
         "two additions of one id",
         [],
         [add(), add()],
@@ -204,14 +204,14 @@ FEW_ORDERS: Final = (
     ),
 )
 
-MANY_ORDERS: Final = (
-    Scene(
+MANY_SCHEDULES: Final = (
+    Scenario(
         "two takeovers",
         EXPIRED,
         [fetch(SECOND), fetch(THIRD)],
         [(("job", None), "processing, retried 1"), ((None, "job"), "processing, retried 1")],
     ),
-    Scene(
+    Scenario(
         "a completion and two takeovers",
         EXPIRED,
         [complete(FIRST), fetch(SECOND), fetch(THIRD)],
@@ -221,7 +221,7 @@ MANY_ORDERS: Final = (
             ((False, None, "job"), "processing, retried 1"),
         ],
     ),
-    Scene(
+    Scenario(
         "a completion, a cancellation and a takeover",
         EXPIRED,
         [complete(FIRST), cancel(THIRD), fetch(SECOND)],
@@ -233,13 +233,13 @@ MANY_ORDERS: Final = (
             ((False, True, "job"), "processing, retried 1"),
         ],
     ),
-    Scene(
+    Scenario(
         "a completion, a renewal and a takeover",
         EXPIRED,
         [complete(FIRST), renew(FIRST), fetch(SECOND)],
         [((True, None, None), "completed by 0"), ((False, None, "job"), "processing, retried 1")],
     ),
-    Scene(
+    Scenario(
         "a renewal, a cancellation and a takeover",
         EXPIRED,
         [renew(FIRST), cancel(THIRD), fetch(SECOND)],
@@ -250,7 +250,7 @@ MANY_ORDERS: Final = (
             ((None, True, "job"), "processing, retried 1"),
         ],
     ),
-    Scene(
+    Scenario(
         "a completion, a release and a takeover",
         EXPIRED,
         [complete(FIRST), release(THIRD), fetch(SECOND)],

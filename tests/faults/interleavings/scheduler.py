@@ -12,15 +12,15 @@ from tests.faults.drivers import Watcher
 _STUCK_AFTER_SECONDS: Final = 60
 _MOST_CALLERS: Final = 3
 
-type Act = Callable[[], object]
+type Call = Callable[[], object]
 type Choose = Callable[[Sequence[int]], int]
 """Gets the numbers of the callers that can go on, and returns the position of who does."""
 
 
 @dataclass(slots=True)
-class _Actor:
+class _Caller:
     number: int
-    act: Act
+    call: Call
     next_sql: str | None = None
     answer: object = None
     failure: BaseException | None = None
@@ -29,7 +29,7 @@ class _Actor:
 
 
 @dataclass(frozen=True, slots=True)
-class Play:
+class Run:
     """What came of one order: each caller's answer, and which caller ran which statement when."""
 
     answers: tuple[object, ...]
@@ -37,83 +37,83 @@ class Play:
 
 
 @final
-class Turns(Watcher):
+class Scheduler(Watcher):
     """Holds every caller before its next statement until it is its turn.
 
     A transaction of several statements keeps the others from writing, as the database itself would.
     """
 
     def __init__(self) -> None:
-        self._actors: Final[dict[int, _Actor]] = {}
+        self._callers: Final[dict[int, _Caller]] = {}
         self._halted: Final = threading.Semaphore(0)
 
     @override
     def before(self, sql: str) -> None:
-        actor = self._actors.get(threading.get_ident())
-        if actor is not None:
-            self._halt(actor, sql)
-            actor.may_go.acquire()
+        caller = self._callers.get(threading.get_ident())
+        if caller is not None:
+            self._halt(caller, sql)
+            caller.may_go.acquire()
 
     @override
     def after(self, sql: str) -> None:
-        actor = self._actors.get(threading.get_ident())
-        if actor is not None and sql.startswith(("BEGIN", "COMMIT")):
-            actor.is_writing = sql.startswith("BEGIN")
+        caller = self._callers.get(threading.get_ident())
+        if caller is not None and sql.startswith(("BEGIN", "COMMIT")):
+            caller.is_writing = sql.startswith("BEGIN")
 
-    def play(self, acts: Sequence[Act], choose: Choose) -> Play:
+    def run(self, calls: Sequence[Call], choose: Choose) -> Run:
         """Let each act run in a thread of its own, in the order that is chosen.
 
         An act's answer is what it returns, or the type of the JobLost or JobCancelled it raises.
         """
-        actors = [_Actor(number, act) for number, act in enumerate(acts)]
+        callers = [_Caller(number, call) for number, call in enumerate(calls)]
         trace: list[tuple[int, str]] = []
-        for actor in actors:
-            self._go_on(threading.Thread(target=self._run, args=[actor], daemon=True).start)
-        while waiting := [actor for actor in actors if actor.next_sql is not None]:
+        for caller in callers:
+            self._go_on(threading.Thread(target=self._run, args=[caller], daemon=True).start)
+        while waiting := [caller for caller in callers if caller.next_sql is not None]:
             ready = _ready(waiting)
-            numbers = [actor.number for actor in ready]
-            actor = ready[choose(numbers) if len(ready) > 1 else 0]
-            trace.append((actor.number, actor.next_sql or ""))
-            self._go_on(actor.may_go.release)
-        for actor in actors:
-            if actor.failure is not None:
-                raise actor.failure
-        return Play(tuple(actor.answer for actor in actors), tuple(trace))
+            numbers = [caller.number for caller in ready]
+            caller = ready[choose(numbers) if len(ready) > 1 else 0]
+            trace.append((caller.number, caller.next_sql or ""))
+            self._go_on(caller.may_go.release)
+        for caller in callers:
+            if caller.failure is not None:
+                raise caller.failure
+        return Run(tuple(caller.answer for caller in callers), tuple(trace))
 
     def _go_on(self, start: Callable[[], object]) -> None:
         start()
         if not self._halted.acquire(timeout=_STUCK_AFTER_SECONDS):
             raise TimeoutError("a caller neither ended nor came to its next statement")
 
-    def _halt(self, actor: _Actor, next_sql: str | None) -> None:
-        actor.next_sql = next_sql
+    def _halt(self, caller: _Caller, next_sql: str | None) -> None:
+        caller.next_sql = next_sql
         self._halted.release()
 
-    def _run(self, actor: _Actor) -> None:
-        self._actors[threading.get_ident()] = actor
+    def _run(self, caller: _Caller) -> None:
+        self._callers[threading.get_ident()] = caller
         try:
-            actor.answer = actor.act()
+            caller.answer = caller.call()
         except (JobLost, JobCancelled) as error:
-            actor.answer = type(error)
+            caller.answer = type(error)
         except BaseException as error:  # noqa: BLE001  # `play` raises it
-            actor.failure = error
+            caller.failure = error
         finally:
-            del self._actors[threading.get_ident()]
-            self._halt(actor, None)
+            del self._callers[threading.get_ident()]
+            self._halt(caller, None)
 
 
-def _ready(waiting: Sequence[_Actor]) -> Sequence[_Actor]:
-    writing = [actor for actor in waiting if actor.is_writing]
+def _ready(waiting: Sequence[_Caller]) -> Sequence[_Caller]:
+    writing = [caller for caller in waiting if caller.is_writing]
     if not writing:
         return waiting
-    return [actor for actor in waiting if actor in writing or _only_reads(actor.next_sql or "")]
+    return [caller for caller in waiting if caller in writing or _only_reads(caller.next_sql or "")]
 
 
 def _only_reads(sql: str) -> bool:
     return sql.lstrip().startswith("SELECT")
 
 
-def every_order() -> Iterator[Choose]:
+def every_schedule() -> Iterator[Choose]:
     """Give each order once, provided that every one given is played to its end."""
     prefix: list[int] = []
     while True:
@@ -135,7 +135,7 @@ def every_order() -> Iterator[Choose]:
         prefix[-1] += 1
 
 
-def random_orders(number: int, seed: int) -> Iterator[Choose]:
+def random_schedules(number: int, seed: int) -> Iterator[Choose]:
     """Give so many orders, the same for the same seed; in each the callers differ in speed.
 
     Were all equally fast, whoever has the fewest statements would nearly always be the first.

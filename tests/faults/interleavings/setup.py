@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from sqlmodel import col
 
 from cl_server_shared.models import Job, JobRecordUpdate
-from tests.faults.in_process_environment import LEASE_SECONDS, Worker, World
+from tests.faults.in_process_environment import LEASE_SECONDS, InProcessEnvironment, Worker
 from tests.support.repositories import at, completed, job
 
 RESIZE: Final = ["resize"]
@@ -17,10 +17,10 @@ FIRST, SECOND, THIRD = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class Setup:
     """A database with one job, `job`, and three workers; the first is who claims it, if anyone."""
 
-    world: World
+    environment: InProcessEnvironment
     workers: tuple[Worker, ...]
     claimers: set[int] = field(default_factory=set)
     without_files: list[str] = field(default_factory=list)
@@ -38,87 +38,87 @@ class Stage:
         return is_done
 
 
-type Does = Callable[[Stage], object]
+type Action = Callable[[Setup], object]
 
 
-def add(max_retries: int = 1) -> Does:
-    return lambda stage: stage.workers[SECOND].jobs.add_job(job(), max_retries=max_retries)
+def add(max_retries: int = 1) -> Action:
+    return lambda setup: setup.workers[SECOND].jobs.add_job(job(), max_retries=max_retries)
 
 
-def add_next(stage: Stage) -> object:
-    return stage.workers[SECOND].jobs.add_job(job("next"))
+def add_next(setup: Setup) -> object:
+    return setup.workers[SECOND].jobs.add_job(job("next"))
 
 
-def fetch(who: int) -> Does:
-    return lambda stage: stage.fetch(who)
+def fetch(who: int) -> Action:
+    return lambda setup: setup.fetch(who)
 
 
-def lease_ends(stage: Stage) -> None:
-    stage.world.clock.advance(LEASE_SECONDS)
+def lease_ends(setup: Setup) -> None:
+    setup.environment.clock.advance(LEASE_SECONDS)
 
 
-def complete(who: int) -> Does:
-    return lambda stage: stage.complete(who)
+def complete(who: int) -> Action:
+    return lambda setup: setup.complete(who)
 
 
-def complete_alike(who: int) -> Does:
-    return lambda stage: stage.workers[who].jobs.update_job("job", completed({"by": "both"}))
+def complete_alike(who: int) -> Action:
+    return lambda setup: setup.workers[who].jobs.update_job("job", completed({"by": "both"}))
 
 
-def complete_in_a_batch(who: int) -> Does:
-    def act(stage: Stage) -> object:
+def complete_in_a_batch(who: int) -> Action:
+    def action(setup: Setup) -> object:
         updates = {"unknown": at(1), "job": completed({"by": who})}
-        is_done = stage.workers[who].jobs.finish_jobs(updates)["job"]
+        is_done = setup.workers[who].jobs.finish_jobs(updates)["job"]
         if is_done:
-            stage.claimers.discard(who)
+            setup.claimers.discard(who)
         return is_done
 
-    return act
+    return action
 
 
-def report(who: int, update: JobRecordUpdate) -> Does:
-    return lambda stage: stage.workers[who].jobs.update_job("job", update)
+def report(who: int, update: JobRecordUpdate) -> Action:
+    return lambda setup: setup.workers[who].jobs.update_job("job", update)
 
 
-def cancel(who: int) -> Does:
-    return lambda stage: stage.workers[who].jobs.cancel_job("job", "no need")
+def cancel(who: int) -> Action:
+    return lambda setup: setup.workers[who].jobs.cancel_job("job", "no need")
 
 
-def release(who: int) -> Does:
-    return lambda stage: stage.workers[who].jobs.release_job("job")
+def release(who: int) -> Action:
+    return lambda setup: setup.workers[who].jobs.release_job("job")
 
 
-def retry(who: int) -> Does:
-    return lambda stage: stage.workers[who].jobs.retry_job("job")
+def retry(who: int) -> Action:
+    return lambda setup: setup.workers[who].jobs.retry_job("job")
 
 
-def recover(who: int) -> Does:
-    return lambda stage: stage.workers[who].jobs.recover_expired()
+def recover(who: int) -> Action:
+    return lambda setup: setup.workers[who].jobs.recover_expired()
 
 
-def renew(who: int) -> Does:
-    return lambda stage: stage.workers[who].leases.renew()
+def renew(who: int) -> Action:
+    return lambda setup: setup.workers[who].leases.renew()
 
 
-def replace_job(who: int) -> Does:
-    def act(stage: Stage) -> object:
-        jobs = stage.workers[who].jobs
+def replace_job(who: int) -> Action:
+    def action(setup: Setup) -> object:
+        jobs = setup.workers[who].jobs
         return jobs.delete_job("job"), jobs.add_job(job())
 
-    return act
+    return action
 
 
-def purge(who: int) -> Does:
-    def act(stage: Stage) -> object:
-        jobs, before_ms = stage.workers[who].jobs, stage.world.clock.now_ms() + 1
-        return tuple(jobs.purge_finished(before_ms, 1, stage.without_files.append))
+def purge(who: int) -> Action:
+    def action(setup: Setup) -> object:
+        jobs, before_ms = setup.workers[who].jobs, setup.environment.clock.now_ms() + 1
+        return tuple(jobs.purge_finished(before_ms, 1, setup.without_files.append))
 
-    return act
+    return action
 
 
-def state_of(stage: Stage) -> str:
+def state_of(setup: Setup) -> str:
     """Say how the job is, in words."""
-    with Session(stage.world.engine) as session:
+    with Session(setup.environment.engine) as session:
         found = session.scalars(select(Job).where(col(Job.job_id) == "job")).one_or_none()
     if found is None:
         return "gone"

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from cl_server_shared.errors import JobCancelled, JobLost
 from cl_server_shared.jobs.repository import SqlJobRepository
 from cl_server_shared.models import JobFilter, JobRecord, JobStatus
-from tests.faults.in_process_environment import LEASE_SECONDS, Worker, World
+from tests.faults.in_process_environment import LEASE_SECONDS, InProcessEnvironment, Worker
 from tests.faults.model import strategies
 from tests.faults.model.comparison import (
     all_found,
@@ -49,9 +49,9 @@ class JobsMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.world: Final = World(self.engine)
-        self.world.clear()
-        self.model: Final = ModelJobs(self.world.clock.now_ms())
+        self.environment: Final = InProcessEnvironment(self.engine)
+        self.environment.clear()
+        self.model: Final = ModelJobs(self.environment.clock.now_ms())
         self.last_seq: Final[dict[str, int]] = {}
         self._workers: Final[dict[str, Worker]] = {}
         for name in strategies.NAMES:
@@ -92,7 +92,7 @@ class JobsMachine(RuleBasedStateMachine):
     def add_in_session(self, who: str, job: ModelJob, *, commits: bool) -> None:
         with Session(self.engine) as session:
             added = self._jobs(who).add_job(record_of(job), session=session)
-            self._same(self.world.take_events(), [])
+            self._same(self.environment.take_events(), [])
             if commits:
                 session.commit()
         if commits:
@@ -174,7 +174,7 @@ class JobsMachine(RuleBasedStateMachine):
     @rule(who=strategies.WHO, age_ms=strategies.AGES_MS)
     def purge(self, who: str, age_ms: int) -> None:
         without_files: list[str] = []
-        before_ms = self.world.clock.now_ms() - age_ms
+        before_ms = self.environment.clock.now_ms() - age_ms
         purged = self._jobs(who).purge_finished(before_ms, 100, without_files.append)
         self._same(without_files, purged)
         self._same(sorted(purged), sorted(self.model.purge(who, before_ms)))
@@ -200,8 +200,8 @@ class JobsMachine(RuleBasedStateMachine):
 
     @rule(seconds=strategies.SECONDS)
     def wait(self, seconds: float) -> None:
-        self.world.clock.advance(seconds)
-        self.model.now_ms = self.world.clock.now_ms()
+        self.environment.clock.advance(seconds)
+        self.model.now_ms = self.environment.clock.now_ms()
 
     @precondition(strategies.has_running_jobs)
     @rule()
@@ -210,10 +210,10 @@ class JobsMachine(RuleBasedStateMachine):
 
     @precondition(strategies.has_jobs)
     @rule(who=strategies.WHO, job_id=strategies.ANY_ID, statuses=strategies.STATUSES)
-    def look(self, who: str, job_id: str, statuses: set[JobStatus] | None) -> None:
+    def read(self, who: str, job_id: str, statuses: set[JobStatus] | None) -> None:
         job, found = self.model.jobs.get(job_id), self._jobs(who).get_job(job_id)
         self._same(None if found is None else shown(found), None if job is None else record_of(job))
-        newest_first = sorted(self.model.jobs.values(), key=lambda job: -job.place)
+        newest_first = sorted(self.model.jobs.values(), key=lambda job: -job.position)
         expected = [job for job in newest_first if statuses is None or job.status in statuses]
         pages = all_found(self._jobs(who), JobFilter(statuses=statuses))
         self._same(list(map(shown, pages)), list(map(record_of, expected)))
@@ -226,18 +226,18 @@ class JobsMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_change_is_told_once_and_in_order(self) -> None:
-        events = self.world.take_events()
+        events = self.environment.take_events()
         told = [Told(event.job_id, event.event_type, event.progress) for event in events]
         assert by_job(told) == by_job(self.model.told)
         self.model.told.clear()
         for event in events:
             assert event.seq > self.last_seq.get(event.job_id, 0)
-            assert event.timestamp == self.world.clock.now_ms()
+            assert event.timestamp == self.environment.clock.now_ms()
             self.last_seq[event.job_id] = event.seq
             self.counts[f"told {event.event_type}"] += 1
 
     def _start(self, name: str) -> None:
-        self._workers[name] = self.world.worker(name)
+        self._workers[name] = self.environment.worker(name)
         self.model.crash(name)
 
     def _jobs(self, who: str) -> SqlJobRepository:
@@ -264,7 +264,7 @@ class JobsMachine(RuleBasedStateMachine):
                     yield who, job_id
 
     def _new(self, job: ModelJob) -> ModelJob:
-        ended_at = self.world.clock.now_ms() if job.is_final else None
+        ended_at = self.environment.clock.now_ms() if job.is_final else None
         return replace(job, ended_at=ended_at)
 
     def _report(self, reporter: str, job: str, report: Report) -> None:

@@ -33,7 +33,7 @@ class Visible(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What the world is told of a change."""
+    """What subscribers are told of a change."""
 
     job_id: str
     status: str
@@ -55,7 +55,7 @@ class Report(NamedTuple):
 
 @dataclass(slots=True, kw_only=True)
 class ModelJob:
-    """One job; `place` is where it stands among jobs of its priority."""
+    """One job; `position` is where it stands among jobs of its priority."""
 
     job_id: str
     task_type: str
@@ -66,7 +66,7 @@ class ModelJob:
     output: Output
     error_message: str | None
     ended_at: int | None
-    place: int = field(default=0, repr=False)
+    position: int = field(default=0, repr=False)
     claim: int = field(default=0, repr=False)
     retry_count: int = field(default=0, repr=False)
     available_at: int = field(default=0, repr=False)
@@ -106,7 +106,7 @@ class ModelJob:
 @final
 @dataclass(slots=True)
 class ModelJobs:
-    """All jobs, what each worker believes to have claimed (`held`), and what the world was told."""
+    """All jobs, what each worker believes to have claimed (`held`), and what was published."""
 
     now_ms: int
     jobs: dict[str, ModelJob] = field(default_factory=dict)
@@ -118,7 +118,7 @@ class ModelJobs:
     def add(self, who: str, job: ModelJob) -> bool:
         if job.job_id in self.jobs:
             return False
-        job.place, job.claim = next(self._numbers), next(self._numbers)
+        job.position, job.claim = next(self._numbers), next(self._numbers)
         self.jobs[job.job_id] = job
         self.held[who].pop(job.job_id, None)
         return self._tell(job)
@@ -129,7 +129,7 @@ class ModelJobs:
         queued = [job for job in self.jobs.values() if job.status == "queued"]
         line = [job for job in queued if job.available_at <= self.now_ms]
         wanted = [job for job in line if job.task_type in task_types]
-        taken = sorted(wanted, key=lambda job: (-job.priority, job.place))[:limit]
+        taken = sorted(wanted, key=lambda job: (-job.priority, job.position))[:limit]
         for job in taken:
             job.status, job.progress, job.claim = "processing", 0, next(self._numbers)
             job.lease_ends_at = self.now_ms + LEASE_MS

@@ -36,7 +36,7 @@ class ChangeSource(Protocol):
 
 
 def source_for(engine: Engine, connections: Connections) -> ChangeSource:
-    """Choose how the changes of this engine's database can be heard."""
+    """Choose how the changes of this engine's database can be noticed."""
     if isinstance(connections, SharedConnection):
         return SharedConnectionChanges(connections)
     if engine.dialect.name == "sqlite":

@@ -31,7 +31,7 @@ _PAUSES_SECONDS: Final = (0.005, 0.5)
 class ChangeSubscription:
     """Is woken when the answer of *statement* about *names* is news to it.
 
-    Its owner begins a poll, reads the database in its own way, tells what would be news beyond what
+    Its owner begins a poll, reads the database itself, tells what would be news beyond what
     it read, and waits; a change that comes in between wakes it too.
 
     Args:
@@ -67,7 +67,7 @@ class ChangeSubscription:
         self._is_news = is_news
 
     def tell(self, answers: Answers) -> None:
-        """Hear the latest answers."""
+        """Take in the latest answers."""
         if not self._is_woken and (self._is_news is None or self._is_news(answers)):
             self._is_woken = True
             self._wake()
@@ -160,11 +160,11 @@ class ChangeWatcher:
             self._listening.begin(self._failure)
             self._failure = None
             self._poll_and_rest()
-        elif self._hears_of_a_change() or self._is_time_to_poll():
+        elif self._sees_a_change() or self._is_time_to_poll():
             self._poll_and_rest()
         return 0
 
-    def _hears_of_a_change(self) -> bool:
+    def _sees_a_change(self) -> bool:
         thread = threading.current_thread()
         try:
             if thread not in self._sources:

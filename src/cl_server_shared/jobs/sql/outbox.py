@@ -1,4 +1,4 @@
-"""The outbox: which jobs' states the world has not heard of."""
+"""The outbox: which jobs' states no acknowledged event has announced."""
 
 from typing import Final
 

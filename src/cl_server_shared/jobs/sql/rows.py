@@ -106,7 +106,7 @@ def save_state(
 
     Args:
         names: the columns that change.
-        is_unannounced: whether the job counts as unannounced until the world has heard of it.
+        is_unannounced: whether the job counts as unannounced until an event is acknowledged.
         is_takeover: whether only a job is changed whose lease has ended by now.
     """
 
@@ -131,7 +131,7 @@ def save_states(names: tuple[str, ...], own: tuple[str, ...], *, is_unannounced:
     Args:
         names: the columns that change.
         own: the columns of which each job has a value of its own, in an array, and what was read.
-        is_unannounced: whether the jobs count as unannounced until the world has heard of them.
+        is_unannounced: whether the jobs count as unannounced until an event is acknowledged.
     """
 
     def build(_dialect: str) -> str:

@@ -14,8 +14,8 @@ from dependency_injector import providers
 from cl_server_shared import Container, JobRecord, Settings
 
 
-def look(container: Container) -> None:
-    """Look for work, and add some."""
+def use_repository(container: Container) -> None:
+    """Claim a job, and add one."""
     try:
         jobs = container.job_repository()
         assert jobs.fetch_next_job(["nothing"]) is None
@@ -35,7 +35,7 @@ def main(url: str, host: str, port: str) -> None:
             "MQTT_PORT": int(port),
         }
     )
-    atexit.register(look, Container(settings=providers.Object(settings)))
+    atexit.register(use_repository, Container(settings=providers.Object(settings)))
 
 
 main(*sys.argv[1:])

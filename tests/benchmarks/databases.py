@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.support import servers
 
-type Place = Callable[[], str]
+type MakeDatabase = Callable[[], str]
 """Makes an empty database and returns its URL."""
 
 
@@ -17,13 +17,13 @@ def folder(stack: ExitStack) -> Path:
     return Path(stack.enter_context(made))
 
 
-def sqlite_places(stack: ExitStack) -> Place:
+def sqlite_databases(stack: ExitStack) -> MakeDatabase:
     """Make SQLite databases, one file each."""
-    place, made = folder(stack), iter(range(1_000))
-    return lambda: f"sqlite:///{place}/{next(made)}.db"
+    parent, made = folder(stack), iter(range(1_000))
+    return lambda: f"sqlite:///{parent}/{next(made)}.db"
 
 
-def postgres_places(stack: ExitStack) -> Place:
+def postgres_databases(stack: ExitStack) -> MakeDatabase:
     """Make databases on the running PostgreSQL, or on one that is started for the benchmark."""
     server = servers.running_postgres() or stack.enter_context(servers.postgres_process())
 

@@ -11,11 +11,11 @@ from uuid import uuid4
 from tests.support.processes import child
 from tests.support.waiting import wait_until
 
-_PATIENCE_SECONDS = 300
+_TIMEOUT_SECONDS = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
+class StartBarrier:
     """Where processes wait for each other; its files tell who is there."""
 
     folder: Path
@@ -23,21 +23,21 @@ class Gate:
     def wait(self) -> None:
         """Tell that this process is ready, and wait until all are."""
         self.folder.joinpath(uuid4().hex).touch()
-        wait_until(self.folder.joinpath("open").exists, within_seconds=_PATIENCE_SECONDS)
+        wait_until(self.folder.joinpath("open").exists, within_seconds=_TIMEOUT_SECONDS)
 
-    def open_for(self, processes: int) -> None:
+    def release(self, processes: int) -> None:
         """Wait until this many processes are ready, and let them go."""
         wait_until(
             lambda: len(list(self.folder.iterdir())) >= processes,
-            within_seconds=_PATIENCE_SECONDS,
+            within_seconds=_TIMEOUT_SECONDS,
         )
         self.folder.joinpath("open").touch()
 
 
-def run_together[R](run: Callable[[Gate], R], processes: int) -> list[R]:
-    """Run a picklable function in several processes; each waits at the gate before its work."""
-    with tempfile.TemporaryDirectory(prefix="cl-gate-") as folder, ExitStack() as stack:
-        gate = Gate(Path(folder))
-        children = [stack.enter_context(child(partial(run, gate))) for _ in range(processes)]
-        gate.open_for(processes)
-        return [each.result(_PATIENCE_SECONDS) for each in children]
+def run_together[R](run: Callable[[StartBarrier], R], processes: int) -> list[R]:
+    """Run a picklable function in several processes; each waits at the barrier before its work."""
+    with tempfile.TemporaryDirectory(prefix="cl-barrier-") as folder, ExitStack() as stack:
+        barrier = StartBarrier(Path(folder))
+        children = [stack.enter_context(child(partial(run, barrier))) for _ in range(processes)]
+        barrier.release(processes)
+        return [each.result(_TIMEOUT_SECONDS) for each in children]

@@ -15,6 +15,7 @@ from cl_server_shared.models.job import (
     JobStatus,
     NewJob,
 )
+from cl_server_shared.models.json_object import JsonInput, JsonObject
 from cl_server_shared.models.page import JobFilter, JobPage
 from cl_server_shared.models.queue import QueueEntry
 from cl_server_shared.models.worker import WorkerStatus
@@ -31,6 +32,8 @@ __all__ = [
     "JobRecord",
     "JobRecordUpdate",
     "JobStatus",
+    "JsonInput",
+    "JsonObject",
     "NewJob",
     "QueueEntry",
     "SavedJobFile",

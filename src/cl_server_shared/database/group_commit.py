@@ -125,16 +125,16 @@ class GroupCommit:
             DatabaseError: the turn did not come in time; its write will not be carried out.
         """
         self._queue.append(waiter)
-        if self._queue[0] is not waiter:
+        had_to_wait = self._queue[0] is not waiter
+        if had_to_wait:
             self._await_turn(waiter)
-        if (write := waiter.write) is None or waiter.is_decided:
+        if waiter.write is None or (had_to_wait and waiter.is_decided):
             return ()
-        return (write, *self._taken_over(waiter)) if len(self._queue) > 1 else (write,)
+        return (waiter.write, *(self._taken_over(waiter) if len(self._queue) > 1 else ()))
 
     def wake_next(self) -> None:
         """Wake whose turn it is, now that somebody has left."""
-        head = self._head()
-        if head is not None:
+        if (head := self._head()) is not None:
             head.wake()
 
     def _await_turn(self, waiter: Waiter) -> None:

@@ -120,7 +120,7 @@ async def test_a_read_that_is_cancelled_loses_no_event(broadcaster: Broadcaster)
     assert got == list(range(500))
 
 
-async def test_with_too_many_waiting_the_oldest_give_way_and_are_counted(
+async def test_with_too_many_waiting_the_oldest_are_dropped_and_counted(
     broadcaster: Broadcaster, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with events(broadcaster, max_waiting=3) as stream:

@@ -209,7 +209,7 @@ def test_a_watch_never_goes_back_while_others_report(sides: Sides) -> None:
     assert seen[-1] == 100
 
 
-def test_no_change_is_missed_between_a_look_and_the_wait(sides: Sides) -> None:
+def test_no_change_is_missed_between_a_poll_and_the_wait(sides: Sides) -> None:
     """Each job ends at some moment around the first two polls."""
     ids = [f"job-{number}" for number in range(60)]
     sides.changing.add_jobs([job(job_id) for job_id in ids])

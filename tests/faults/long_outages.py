@@ -1,6 +1,6 @@
 """Events of an outage that memory cannot hold: `python -m tests.faults.long_outages`.
 
-A process changes jobs while there is no broker; most of its events give way. Its memory must not
+A process changes jobs while there is no broker; most of its events are dropped. Its memory must not
 grow with them, and when the broker is back the last state of every job must be heard.
 """
 

@@ -43,7 +43,7 @@ def event(seq: int, event_id: str, progress: int = 0) -> bytes:
     ).encode()
 
 
-def test_what_nobody_heard_would_be_counted() -> None:
+def test_events_that_never_arrived_would_be_counted() -> None:
     told = received_events([event(1, "a"), event(3, "c")])
 
     assert losses([Kept("job", 1, 5)], told) == Losses(states=2, progress=1)

@@ -16,7 +16,7 @@ JOBS = 25 * 7
 
 
 @pytest.mark.parametrize("way", ["os", "multiprocessing"])
-def test_the_events_of_a_parent_and_of_its_forks_are_heard(
+def test_the_events_of_a_parent_and_of_its_forks_arrive(
     shared_database_url: str, mqtt_broker: Address, topic: str, way: str
 ) -> None:
     engine = make_engine(shared_database_url)

@@ -57,7 +57,7 @@ def test_a_cancelled_job_ends_at_its_workers_next_written_report(
     with child(partial(run_worker, environment, tmp_path, journal)):
         wait_until(lambda: len(reports(journal)) > (22 if throttled_seconds else 2))
         assert environment.repository(engine).cancel_job("job", "enough")
-        must_hear_at_ns = time.monotonic_ns() + throttled_seconds * 1e9
+        must_know_at_ns = time.monotonic_ns() + throttled_seconds * 1e9
         wait_until(lambda: row_of(engine, "job")["status"] == "error")
         noted = entries(journal)
 
@@ -65,7 +65,7 @@ def test_a_cancelled_job_ends_at_its_workers_next_written_report(
     engine.dispose()
     assert (noted[-1].step, noted[-1].note) == (Step.failed, "JobCancelled")
     begun = [entry for entry in noted[:-2] if entry.step is Step.progress]
-    assert [entry for entry in begun if entry.at_ns > must_hear_at_ns] == []
+    assert [entry for entry in begun if entry.at_ns > must_know_at_ns] == []
     assert (row["error_message"], row["retry_count"]) == ("cancelled: enough", 0)
 
 

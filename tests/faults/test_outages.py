@@ -27,7 +27,7 @@ def test_what_costs_too_much_would_be_seen() -> None:
     assert Result(100, 1, [7.0] * 20, [1.0] * 20).is_cheap
 
 
-def test_what_gave_way_in_a_long_outage_is_told_when_the_broker_is_back(
+def test_events_dropped_in_a_long_outage_are_told_when_the_broker_is_back(
     own_broker: BrokerProcess, tmp_path: Path
 ) -> None:
     result = sit_out(f"sqlite:///{tmp_path}/jobs.db", own_broker, 15_000)

@@ -182,7 +182,7 @@ def test_what_another_process_left_is_told_after_five_seconds_in_its_present_sta
     assert later.marked_at() is None
 
 
-def test_only_one_of_many_adopts_a_job_until_it_is_overdue_again(
+def test_only_one_of_many_takes_a_job_over_until_it_is_overdue_again(
     engine: Engine, environment: OutboxEnvironment, clock: ManualClock
 ) -> None:
     environment.jobs.add_job(job())
@@ -194,7 +194,7 @@ def test_only_one_of_many_adopts_a_job_until_it_is_overdue_again(
     assert second.outbox.take_over() == 1
 
 
-def test_a_process_does_not_tell_again_what_is_still_on_its_way(
+def test_a_process_does_not_tell_again_what_is_still_in_flight(
     environment: OutboxEnvironment, clock: ManualClock
 ) -> None:
     environment.jobs.add_job(job())
@@ -206,7 +206,7 @@ def test_a_process_does_not_tell_again_what_is_still_on_its_way(
     assert [event.job_id for event in environment.broadcaster.events] == ["other"]
 
 
-def test_nothing_is_adopted_while_nothing_arrives(
+def test_nothing_is_taken_over_while_nothing_arrives(
     engine: Engine, environment: OutboxEnvironment, clock: ManualClock
 ) -> None:
     OutboxEnvironment(engine, clock).jobs.add_job(job("left"))
@@ -216,7 +216,7 @@ def test_nothing_is_adopted_while_nothing_arrives(
     assert environment.outbox.take_over() == 0
 
 
-def test_what_gave_way_is_told_again_when_it_is_overdue(
+def test_what_was_dropped_is_told_again_when_it_is_overdue(
     environment: OutboxEnvironment, clock: ManualClock
 ) -> None:
     environment.jobs.add_job(job())
@@ -292,7 +292,7 @@ def test_an_old_acknowledgement_that_comes_while_recording_fails_hides_no_newer_
     engine.dispose()
 
 
-def test_who_is_behind_with_its_own_adopts_nothing(
+def test_who_is_behind_with_its_own_takes_nothing_over(
     engine: Engine, environment: OutboxEnvironment, clock: ManualClock
 ) -> None:
     OutboxEnvironment(engine, clock).jobs.add_job(job("left"))

@@ -41,7 +41,7 @@ class CountingClock(Clock):
         return SystemClock().now_ms()
 
 
-def test_a_database_that_fails_at_every_look_is_told_of_once(
+def test_a_database_that_fails_at_every_poll_is_told_of_once(
     sqlite_engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = CountingClock()

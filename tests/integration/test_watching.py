@@ -424,7 +424,7 @@ def listening(url: str) -> Generator["psycopg.Connection[tuple[object, ...]]"]:
         yield connection
 
 
-def test_changes_are_notified_together_and_looks_never(own_postgres_url: str) -> None:
+def test_changes_are_notified_together_and_polls_never(own_postgres_url: str) -> None:
     engine = make_engine(own_postgres_url)
     jobs = repository_on(engine)
     jobs.count_jobs()

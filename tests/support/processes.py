@@ -56,7 +56,7 @@ class Child[R]:
         return self._process.pid
 
     def kill(self) -> None:
-        """End it without a chance to say goodbye; harmless when it has ended."""
+        """End it without a chance to clean up; harmless when it has ended."""
         self._process.kill()
         self._process.join()
 

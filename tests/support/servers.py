@@ -127,7 +127,7 @@ class BrokerProcess:
         _await_ready(self._process, self.folder, lambda: answers_mqtt5(self.address))
 
     def kill(self) -> None:
-        """End it without a chance to say goodbye."""
+        """End it without a chance to disconnect."""
         self._end(signal.SIGKILL)
 
     def terminate(self) -> None:

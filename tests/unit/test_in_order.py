@@ -149,7 +149,7 @@ def test_what_the_callback_raises_is_logged_and_the_next_event_comes(
     assert "the first is too much" in caplog.text
 
 
-def unheard(_arguments: threading.ExceptHookArgs) -> None:
+def ignored(_arguments: threading.ExceptHookArgs) -> None:
     """Take what a thread raised, which the suite would count as a failure."""
 
 
@@ -165,7 +165,7 @@ def test_a_callback_that_ends_the_thread_of_held_events_gets_another(
         if each == event(2):
             raise error
 
-    monkeypatch.setattr(threading, "excepthook", unheard)
+    monkeypatch.setattr(threading, "excepthook", ignored)
     with InOrder(end_thread, wait_ms=10) as ordered:
         ordered(event(2))
         wait_until(lambda: got == [event(2)] and held_event_threads() <= before)

@@ -161,10 +161,10 @@ def raise_if_over(job_id: str, outcome: Outcome) -> None:
 
 def _writer_of_late_progress(reporting: Reporting) -> Callable[[str, int], None]:
     """Hold it weakly: a repository that was dropped must not go on renewing its claims."""
-    living = ref(reporting)
+    reference = ref(reporting)
 
     def write(job_id: str, progress: int) -> None:
-        found = living()
+        found = reference()
         if found is not None:
             found.write_late_progress(job_id, progress)
 

@@ -210,7 +210,7 @@ class JobsMachine(RuleBasedStateMachine):
 
     @precondition(strategies.has_jobs)
     @rule(who=strategies.WHO, job_id=strategies.ANY_ID, statuses=strategies.STATUSES)
-    def read(self, who: str, job_id: str, statuses: set[JobStatus] | None) -> None:
+    def list_jobs(self, who: str, job_id: str, statuses: set[JobStatus] | None) -> None:
         job, found = self.model.jobs.get(job_id), self._jobs(who).get_job(job_id)
         self._same(None if found is None else shown(found), None if job is None else record_of(job))
         newest_first = sorted(self.model.jobs.values(), key=lambda job: -job.position)

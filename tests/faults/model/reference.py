@@ -127,8 +127,8 @@ class ModelJobs:
         if task_types:
             self.recover()
         queued = [job for job in self.jobs.values() if job.status == "queued"]
-        line = [job for job in queued if job.available_at <= self.now_ms]
-        wanted = [job for job in line if job.task_type in task_types]
+        queue = [job for job in queued if job.available_at <= self.now_ms]
+        wanted = [job for job in queue if job.task_type in task_types]
         taken = sorted(wanted, key=lambda job: (-job.priority, job.position))[:limit]
         for job in taken:
             job.status, job.progress, job.claim = "processing", 0, next(self._numbers)

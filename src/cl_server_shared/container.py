@@ -6,13 +6,12 @@ A part is swapped by its name, in one line:
 """
 
 from contextlib import AbstractContextManager, ExitStack
-from functools import cache
+from functools import cache, partial
 from types import TracebackType
 from typing import Final, Self, cast, final
 from weakref import WeakKeyDictionary
 
 import anyio
-import anyio.to_thread
 from dependency_injector import containers, providers
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
@@ -27,6 +26,7 @@ from cl_server_shared.jobs.repository import RepositoryParts
 from cl_server_shared.presence.memory import MemoryWorkerRegistry
 from cl_server_shared.process.clock import Clock, SystemClock
 from cl_server_shared.process.entries import Entries
+from cl_server_shared.process.off_loop import off_loop
 from cl_server_shared.process.sigterm import exit_on_sigterm
 from cl_server_shared.protocols.events import Broadcaster
 from cl_server_shared.protocols.files import JobStorage
@@ -200,7 +200,7 @@ class running:  # noqa: N801  # reads as a statement: `with running(Container())
             self._entries.leave(self._close)
 
     async def __aenter__(self) -> Container:
-        await anyio.to_thread.run_sync(self._entries.enter)  # it waits while another thread closes
+        await off_loop(self._entries.enter)  # it waits while another thread closes
         return self._container
 
     async def __aexit__(
@@ -210,7 +210,7 @@ class running:  # noqa: N801  # reads as a statement: `with running(Container())
         traceback: TracebackType | None,
     ) -> None:
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(self._entries.leave, self._close)
+            await off_loop(partial(self._entries.leave, self._close))
 
     def _close(self) -> None:
         try:

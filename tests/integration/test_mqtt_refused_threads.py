@@ -1,9 +1,7 @@
 """A system that gives no thread: nothing is raised, and the next need starts what is missing."""
 
-import threading
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 
@@ -14,24 +12,9 @@ from cl_server_shared.presence.payload import new_status
 from cl_server_shared.presence.presence import MqttPresence
 from cl_server_shared.presence.registry import MqttWorkerRegistry
 from cl_server_shared.process.clock import SystemClock
-from tests.support.refused_threads import refuse_start, refused_threads
+from tests.support.refused_threads import refused_threads, refused_threads_where
 from tests.support.servers import Address
 from tests.support.waiting import BUSY_SECONDS, wait_until
-
-
-@contextmanager
-def refused_threads_called(name: str) -> Generator[None]:
-    """Refuse the threads that have *name* in theirs."""
-    start = threading.Thread.start
-
-    def refuse(thread: threading.Thread) -> None:
-        if name in thread.name:
-            refuse_start(thread)
-        start(thread)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refuse)
-        yield
 
 
 def event(seq: int) -> JobEvent:
@@ -92,7 +75,7 @@ def test_without_the_thread_that_gathers_wakes_the_publisher_wakes_the_network_i
 ) -> None:
     got: list[JobEvent] = []
     broadcaster = MqttBroadcaster(*mqtt_broker, topic)
-    with refused_threads_called("waker"):
+    with refused_threads_where(lambda name: name.endswith("waker")):
         broadcaster.subscribe(got.append)
         broadcaster.publish(event(0))
         wait_until(lambda: got)

@@ -1,7 +1,7 @@
 """A system that refuses threads, really: each asks for a stack larger than any address space."""
 
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Final
 
@@ -36,3 +36,20 @@ def no_thread_can_start() -> Generator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse_start)
         yield
+
+
+@contextmanager
+def refused_threads_where(is_refused: Callable[[str], bool]) -> Generator[list[str]]:
+    """Refuse the threads whose names *is_refused* accepts; give the names of those refused."""
+    start = threading.Thread.start
+    refused: list[str] = []
+
+    def start_or_refuse(thread: threading.Thread) -> None:
+        if is_refused(thread.name):
+            refused.append(thread.name)
+            refuse_start(thread)
+        start(thread)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start_or_refuse)
+        yield refused

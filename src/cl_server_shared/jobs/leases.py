@@ -112,7 +112,8 @@ class LeaseKeeper:
     One daemon thread for all repositories that share the keeper: never an event loop, which a
     plugin may block for longer than a lease. It starts at the first claim, ends when nothing is
     claimed, and is made anew in a forked child. A renewal that finds a claim gone marks it lost.
-    Where the system refuses the thread, the next claim or report tries again.
+    Where the system refuses the thread, each claim and report tries again, and renews by itself
+    what is due.
 
     Args:
         lease_seconds: how long a claim stays valid without a renewal, 1 or more.
@@ -137,6 +138,7 @@ class LeaseKeeper:
         self._watched: WeakKeyDictionary[Claims, Database] = WeakKeyDictionary()
         self.is_keeping = False
         """Whether there is a thread for the claims that it was given."""
+        self._is_refused = False
         self._renew_at = 0.0
 
     def close(self) -> None:
@@ -153,9 +155,14 @@ class LeaseKeeper:
         with self._lock:
             if claims not in self._watched:
                 self._watched[claims] = database
-            if not self.is_keeping:
+            if self.is_keeping:
+                return
+            if not self._is_refused:  # else the leases that wait for a thread began earlier
                 self._renew_at = time.monotonic() + self._lease_seconds / _RENEWALS_PER_LEASE
-                self.is_keeping = self._thread.wake()
+            self.is_keeping = self._thread.wake()
+            self._is_refused = not self.is_keeping
+        if self._is_refused:
+            self._renew_if_due()
 
     def renew(self) -> None:
         """Renew every live claim once; where a database fails, its claims stay as they are."""
@@ -183,11 +190,14 @@ class LeaseKeeper:
 
     def _renew_in_time(self) -> float | None:
         """Renew what is due; return the seconds to the next renewal, None: nothing is claimed."""
+        self._renew_if_due()
+        with self._lock:
+            # Claims are held before `keep` asks, under the same lock: none is overlooked.
+            self.is_keeping = any(claims.live() for claims in self._watched)
+        return max(0.0, self._renew_at - time.monotonic()) if self.is_keeping else None
+
+    def _renew_if_due(self) -> None:
         now = time.monotonic()
         if now >= self._renew_at:
             self.renew()
             self._renew_at = now + self._lease_seconds / _RENEWALS_PER_LEASE
-        with self._lock:
-            # Claims are held before `keep` asks, under the same lock: none is overlooked.
-            self.is_keeping = any(claims.live() for claims in self._watched)
-        return self._renew_at - now if self.is_keeping else None

@@ -70,7 +70,12 @@ class ProgressThrottle:
                 return True
             was_waiting = job.waiting is not None
             _keep(job, progress, room_in_ms)
-        return not (was_waiting or self._thread.wake()) and self._give_back(job, now_ms)
+            # Under the lock: else a later report would rely on a thread that was refused.
+            if was_waiting or self._thread.wake():
+                return False
+            job.waiting = None
+            job.written_at.append(now_ms)
+            return True
 
     def take(self, job_id: str) -> int:
         """Return the progress that was held back, 0 if none was, and forget the job."""
@@ -84,13 +89,6 @@ class ProgressThrottle:
         if len(job.written_at) < self._max_per_second:
             return 0
         return job.written_at[0] + _SECOND_MS - now_ms
-
-    def _give_back(self, job: _Job, now_ms: int) -> bool:
-        """Let the caller write it, since nobody else would."""
-        with self._lock:
-            job.waiting = None
-            job.written_at.append(now_ms)
-        return True
 
     def _write_due(self) -> float | None:
         """Write what there is room for again; return the seconds until the next, None: nothing."""

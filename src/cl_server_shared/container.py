@@ -59,7 +59,8 @@ class Container(containers.DeclarativeContainer):
 
     Give a replacement to the constructor, `Container(clock=providers.Object(my_clock))`: a part
     that was built before its own parts were overridden would keep the old ones. A replacement is
-    yours: it is neither closed nor made to refuse calls when the container closes.
+    yours: it is neither closed nor made to refuse calls when the container closes; a broadcaster
+    alone is closed by the `outbox`, which then records what was delivered.
 
     Raises:
         AttributeError: the constructor was given a name that is no provider.

@@ -2,7 +2,7 @@
 
 Small typed functions, since dependency-injector does not check the arguments that it passes on.
 What a function registers in `closing` is done at the end of a run, the last first. A part that a
-user gave was not built here: nobody closes it.
+user gave was not built here: nobody closes it, but the outbox its broadcaster.
 """
 
 import random

@@ -1,7 +1,8 @@
 # ruff: noqa: S101  # a test is made of asserts
 """Swap the broadcaster, the clock and the storage for a test: one line each, checked by types.
 
-    python examples/override_in_tests.py        or        pytest examples/override_in_tests.py
+    python examples/override_in_tests.py
+    pytest examples/override_in_tests.py        in a clone, after: pip install -e '.[dev]'
 
 `Container` takes a replacement for each of its providers by name, and refuses one that lacks what
 its port has. A type checker sees more, and earlier: the parameters of `container_for_test` are the

@@ -35,8 +35,6 @@ from cl_server_shared import (
     ConfigError,
     Container,
     DatabaseError,
-    InvalidJobError,
-    InvalidPathError,
     JobRecord,
     running,
 )
@@ -69,8 +67,7 @@ def create_app(container: Container) -> FastAPI:
     app.include_router(upload_routes(container), prefix="/api")
     app.include_router(status_routes(container))
     app.include_router(file_routes(container))
-    app.add_exception_handler(InvalidJobError, refuse)
-    app.add_exception_handler(InvalidPathError, refuse)
+    app.add_exception_handler(ValueError, refuse)  # of records, the repository and the storage
     app.add_exception_handler(DatabaseError, report_failure)
     return app
 
@@ -175,7 +172,7 @@ async def chunks_of(file: AsyncFileLike) -> AsyncGenerator[bytes]:
 
 async def refuse(_request: Request, error: Exception) -> JSONResponse:
     """Tell the client what is wrong with its request."""
-    return JSONResponse({"detail": str(error)}, 400)
+    return JSONResponse({"detail": str(error)}, 422)
 
 
 async def report_failure(_request: Request, error: Exception) -> JSONResponse:

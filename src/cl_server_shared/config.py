@@ -5,7 +5,7 @@ A field's name is the variable's name: what one types in the shell is what one r
 
 import os
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, cast, final, override
@@ -158,13 +158,13 @@ class Settings(FolderlessSettings):
     PUBLIC_KEY_PATH: PathText = Field(default_factory=_in_folder("public_key.pem"))
 
 
-def load_settings() -> Settings:
-    """Read every setting from the environment.
+def load_settings(**given: object) -> Settings:
+    """Read every setting from the environment; those that are *given* win over it.
 
     Raises:
-        ConfigError: names each wrong variable, its value and what is allowed.
+        ConfigError: names each wrong setting, its value and what is allowed.
     """
-    return _load(Settings)
+    return settings_from(Settings, given)
 
 
 def load_folderless_settings() -> FolderlessSettings:
@@ -173,18 +173,27 @@ def load_folderless_settings() -> FolderlessSettings:
     Raises:
         ConfigError: names each wrong variable, its value and what is allowed.
     """
-    return _load(FolderlessSettings)
+    return settings_from(FolderlessSettings, {})
 
 
-def _load[S: FolderlessSettings](settings: type[S]) -> S:
+def settings_from[S: FolderlessSettings](kind: type[S], given: Mapping[str, object]) -> S:
+    """Make settings of a kind, and tell what is wrong in a sentence for each.
+
+    Args:
+        kind: which class; it says where settings come from that are not given.
+        given: values by the settings' names.
+
+    Raises:
+        ConfigError: names each wrong setting, its value and what is allowed.
+    """
     try:
-        return settings.model_validate({})  # reads the environment, as `Settings()` does
+        return kind.model_validate(dict(given))  # reads the environment, as `Settings()` does
     except ValidationError as error:
-        wrong = [_sentence(detail) for detail in error.errors()]
+        wrong = [_sentence(detail, given) for detail in error.errors()]
         raise ConfigError("; ".join(sentence for sentence in wrong if sentence)) from error
 
 
-def _sentence(detail: "ErrorDetails") -> str:
+def _sentence(detail: "ErrorDetails", given: Mapping[str, object]) -> str:
     """Explain one finding; the defaults that could not be derived from it explain nothing."""
     name = str(detail["loc"][0])
     match detail["type"]:
@@ -192,9 +201,17 @@ def _sentence(detail: "ErrorDetails") -> str:
             return ""
         case "missing":
             return f"{name} is not set: it must name an existing, writable folder"
+        case "extra_forbidden":
+            return f"there is no setting {name}"
         case _:
-            value = "(hidden)" if "PASSWORD" in name else repr(masked_url(os.environ.get(name, "")))
+            value = _shown(name, given.get(name, os.environ.get(name, "")))
             return f"{name}={value} is not allowed: {detail['msg'].removeprefix('Value error, ')}"
+
+
+def _shown(name: str, value: object) -> str:
+    if "PASSWORD" in name:
+        return "(hidden)"
+    return repr(masked_url(value)) if isinstance(value, str) else masked_url(repr(value))
 
 
 @final

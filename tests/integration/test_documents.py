@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,6 +24,9 @@ _README: Final = ROOT / "README.md"
 _PAGES: Final = sorted((ROOT / "docs").glob("*.md"))
 _DOCUMENTS: Final = [_README, *_PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
 _BLOCKS: Final = [block for document in _DOCUMENTS for block in python_blocks(document)]
+_REPEATED: Final = [
+    block for block in _BLOCKS if block.document in {"README.md", "docs/tutorial.md"}
+]
 _SEED: Final = ROOT / "tests" / "fixtures" / "seed_examples.md"
 _SEED_BLOCKS: Final = 7
 
@@ -38,7 +42,9 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
     monkeypatch.setenv("CL_SERVER_DIR", str(tmp_path))
     monkeypatch.setenv("BROADCAST_TYPE", "memory")
     forget_settings()
+    at_sigterm = signal.getsignal(signal.SIGTERM)
     yield tmp_path
+    signal.signal(signal.SIGTERM, at_sigterm)  # a worker sets its own
     with running(process_container()):
         pass
     process_container.cache_clear()
@@ -49,6 +55,25 @@ def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
 @pytest.mark.parametrize("block", _BLOCKS, ids=_name)
 def test_a_block_runs_alone(block: Block) -> None:
     block.run()
+
+
+@pytest.mark.usefixtures("empty_folder")
+@pytest.mark.parametrize("block", _REPEATED, ids=_name)
+def test_a_block_for_beginners_runs_again_in_the_folder_of_all_the_others(block: Block) -> None:
+    for other in (*_REPEATED, block):
+        other.run()
+
+
+@pytest.mark.parametrize("block", _BLOCKS, ids=_name)
+def test_a_block_can_be_pasted_into_an_interpreter(block: Block) -> None:
+    assert block.refused_where_pasted() == []
+
+
+def test_a_block_that_cannot_be_pasted_would_be_found() -> None:
+    text = "```python\nif True:\n    print()\n\n    print()\n```\n"
+    (block,) = python_blocks(_README, text)
+
+    assert block.refused_where_pasted() == ["    print()"]
 
 
 def test_the_types_of_all_blocks_are_right(tmp_path: Path) -> None:
@@ -97,22 +122,36 @@ def test_the_two_commands_are_those_that_the_checks_run() -> None:
 
 @pytest.mark.slow  # services are processes
 def test_store_worker_and_curl_do_what_readme_says_twice(tmp_path: Path) -> None:
-    (shown,) = [block for block in shell_blocks(_README) if "curl" in block]
-    script = shown.replace("8321", str(free_address().port)).replace(".venv/bin/python", "$PYTHON")
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     for _ in range(2):
-        ended = subprocess.run(
-            ["bash", "-c", script],
-            cwd=tmp_path,
-            env={"PATH": "/usr/local/bin:/usr/bin:/bin", "PYTHON": sys.executable}
-            | {"PYTHONPATH": str(ROOT / "src")},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        ended = _talk_to_services(_README, tmp_path)
         assert '"status":"completed"' in ended.stdout, ended.stderr
         assert ended.stdout.splitlines()[-1] == "(300, 200)", ended.stderr
+
+
+@pytest.mark.slow  # as above
+def test_the_tutorials_second_worker_finishes_what_the_killed_one_began(tmp_path: Path) -> None:
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    ended = _talk_to_services(ROOT / "docs" / "tutorial.md", tmp_path)
+
+    assert _found(r'"status":"(\w+)"', ended.stdout) == ["processing", "completed"], ended.stderr
+    assert "expired" in ended.stderr
+
+
+def _talk_to_services(document: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the shell block of a document that starts services and talks to them."""
+    (shown,) = [block for block in shell_blocks(document) if "curl" in block]
+    script = re.sub(r"\b832\d\b", str(free_address().port), shown)
+    return subprocess.run(
+        ["bash", "-c", script.replace(".venv/bin/python", "$PYTHON")],
+        cwd=folder,
+        env={"PATH": "/usr/local/bin:/usr/bin:/bin", "PYTHON": sys.executable}
+        | {"PYTHONPATH": str(ROOT / "src")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("document", _DOCUMENTS, ids=_name)

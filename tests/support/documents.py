@@ -6,6 +6,7 @@ traceback or a finding of the type checker names the line where the reader sees 
 
 import ast
 import asyncio
+import code
 import inspect
 import json
 import re
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType
-from typing import Final, TypedDict, cast
+from typing import Final, TypedDict, cast, final, override
 
 ROOT: Final = Path(__file__).parents[2]
 
@@ -50,6 +51,16 @@ class Block:
         if inspect.iscoroutine(found):
             asyncio.run(found)
 
+    def refused_where_pasted(self) -> list[str]:
+        """Tell which lines an interactive interpreter refuses; as `python -m asyncio` reads them.
+
+        It takes an empty line for the end of a statement, and wants one there after a block.
+        """
+        console = _Reader()
+        for line in [*self.text.splitlines(), ""]:
+            console.push(line)
+        return console.refused
+
     def module(self) -> str:
         """Return a module of the same meaning, line by line; `await` needs a function there."""
         before = "\n" * (self.line - 1)
@@ -61,6 +72,24 @@ class Block:
         text = "\n" * self.line + self.text
         code = cast("object", compile(text, self.document, "exec", _AWAITS, dont_inherit=True))
         return cast("CodeType", code)  # with these flags it is code
+
+
+@final
+class _Reader(code.InteractiveConsole):
+    """Reads what is typed, and runs nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.compile.compiler.flags |= _AWAITS
+        self.refused: list[str] = []
+
+    @override
+    def runcode(self, code: CodeType) -> None:
+        """Do not run it."""
+
+    @override
+    def showsyntaxerror(self, filename: str | None = None, **_kwargs: object) -> None:
+        self.refused.append(self.buffer[-1])
 
 
 def python_blocks(document: Path, text: str | None = None) -> list[Block]:

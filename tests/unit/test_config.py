@@ -373,6 +373,52 @@ def test_an_argument_that_is_no_setting_is_refused(tmp_path: Path) -> None:
         Settings.model_validate({"CL_SERVER_DIR": str(tmp_path), "MQTT_PROT": 1884})
 
 
+def test_given_settings_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MQTT_PORT", "1884")
+    monkeypatch.setenv("JOB_MAX_RETRIES", "7")
+
+    read = load_settings(MQTT_PORT=1885)
+
+    assert (read.MQTT_PORT, read.JOB_MAX_RETRIES) == (1885, 7)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"MQTT_PROT": 1884}, "there is no setting MQTT_PROT"),
+        (
+            {"JOB_MAX_RETRIES": -1, "A": 1},
+            (
+                "JOB_MAX_RETRIES=-1 is not allowed: Input should be greater than or equal to 0; "
+                "there is no setting A"
+            ),
+        ),
+        (
+            {"DATABASE_URL": 1, "MQTT_PASSWORD": b"x\xff"},
+            (
+                "MQTT_PASSWORD=(hidden) is not allowed: Input should be a valid string; "
+                "DATABASE_URL=1 is not allowed: Input should be a valid string"
+            ),
+        ),
+    ],
+)
+def test_a_given_setting_that_is_wrong_or_unknown_is_told_in_one_sentence(
+    given: dict[str, object], told: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_settings(**given)
+
+    assert str(refused.value) == told
+
+
+def test_a_password_in_a_given_value_is_not_told() -> None:
+    url = ["postgresql://me:hunter2@host/jobs"]
+    with pytest.raises(ConfigError, match=r"DATABASE_URL=.*\*\*\*") as refused:
+        load_settings(DATABASE_URL=url)
+
+    assert "hunter2" not in str(refused.value)
+
+
 def test_settings_without_a_folder_need_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CL_SERVER_DIR")
 

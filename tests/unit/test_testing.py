@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from cl_server_shared import ConfigError, testing
+from cl_server_shared import ConfigError, Settings, testing
 from cl_server_shared.events.memory import MemoryBroadcaster
 from cl_server_shared.testing import ManualClock, temporary_container
 from cl_server_shared.testing.records import completed, job
@@ -66,21 +66,44 @@ def test_two_containers_of_one_folder_share_its_jobs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "named"),
+    ("changed", "told"),
     [
-        ({"clocks": ManualClock()}, "clocks"),
-        ({"JOB_MAX_RETRY": 1}, "JOB_MAX_RETRY"),
-        ({"JOB_MAX_RETRIES": -1}, "JOB_MAX_RETRIES"),
+        ({"clocks": ManualClock()}, "there is no setting or part clocks"),
+        ({"JOB_MAX_RETRYS": 1, "a": 2}, "there is no setting or part JOB_MAX_RETRYS, a"),
+        (
+            {"JOB_MAX_RETRIES": -1},
+            "JOB_MAX_RETRIES=-1 is not allowed: Input should be greater than or equal to 0",
+        ),
+        (
+            {"CL_SERVER_DIR": "/no/such/folder"},
+            (
+                "CL_SERVER_DIR='/no/such/folder' is not allowed: "
+                "must be an existing folder: create it or correct the path"
+            ),
+        ),
     ],
 )
-def test_what_is_no_setting_and_no_part_is_refused_by_its_name(
-    tmp_path: Path, changed: dict[str, object], named: str
+def test_what_is_no_setting_or_part_or_not_allowed_is_told_in_one_sentence(
+    tmp_path: Path, changed: dict[str, object], told: str
 ) -> None:
+    with pytest.raises(ConfigError) as refused, temporary_container(tmp_path, **changed):
+        pass
+
+    assert str(refused.value) == told
+
+
+def test_a_part_that_does_not_fit_is_refused_by_its_name(tmp_path: Path) -> None:
     with (
-        pytest.raises(ConfigError, match=named),
-        temporary_container(tmp_path, **changed),
+        pytest.raises(ConfigError, match="clock"),
+        temporary_container(tmp_path, clock="twelve"),
     ):
         pass
+
+
+def test_settings_of_ones_own_may_be_given_whole(tmp_path: Path) -> None:
+    mine = Settings(CL_SERVER_DIR=str(tmp_path), BROADCAST_TYPE="none")
+    with temporary_container(tmp_path, settings=mine) as container:
+        assert container.settings() is mine
 
 
 def test_every_name_is_there_and_others_are_not() -> None:

@@ -1,14 +1,13 @@
 """A container that lives as long as a test."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from os import PathLike, fspath
 from typing import Final, final, override
 
-from pydantic import ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from cl_server_shared.config import Settings
+from cl_server_shared.config import Settings, settings_from
 from cl_server_shared.container import Container, running
 from cl_server_shared.errors import ConfigError
 
@@ -45,25 +44,20 @@ def temporary_container(folder: str | PathLike[str], **changed: object) -> Gener
             providers (`clock=ManualClock()`).
 
     Raises:
-        ConfigError: a name is neither, or a setting's value is not allowed.
+        ConfigError: a name is neither, a setting's value is not allowed, or a part does not fit.
     """
-    settings = {name: value for name, value in changed.items() if name.isupper()}
-    parts = {name: part for name, part in changed.items() if name not in settings}
-    container = Container()
-    _refuse_unknown(parts, container.providers)
-    container.override_providers(settings=_settings(folder, settings), **parts)
-    with running(container):
+    parts = {name: part for name, part in changed.items() if name in Container.providers}
+    settings = {name: value for name, value in changed.items() if name not in parts}
+    _refuse_unknown(settings)
+    with running(Container(**{"settings": _settings(folder, settings), **parts})) as container:
         yield container
 
 
-def _settings(folder: str | PathLike[str], changed: dict[str, object]) -> Settings:
-    try:
-        return _GivenSettings.model_validate({"CL_SERVER_DIR": fspath(folder), **_ALONE, **changed})
-    except ValidationError as error:
-        found = (f"{detail['loc'][0]}: {detail['msg']}" for detail in error.errors())
-        raise ConfigError("; ".join(found)) from error
+def _settings(folder: str | PathLike[str], changed: Mapping[str, object]) -> Settings:
+    given = {"CL_SERVER_DIR": fspath(folder), **_ALONE, **changed}
+    return settings_from(_GivenSettings, given)
 
 
-def _refuse_unknown(parts: Iterable[str], known: Iterable[str]) -> None:
-    if unknown := set(parts).difference(known):
-        raise ConfigError(f"no part of a container, and no setting, is called {sorted(unknown)}")
+def _refuse_unknown(settings: Iterable[str]) -> None:
+    if unknown := sorted(set(settings).difference(Settings.model_fields)):
+        raise ConfigError(f"there is no setting or part {', '.join(unknown)}")

@@ -232,8 +232,8 @@ class _ConfigFromEnvironment:
 _folderless = cache(load_folderless_settings)
 _every = cache(load_settings)
 
-# It answers for every field of Settings, with that field's type.
-Config = cast("Settings", cast("object", _ConfigFromEnvironment()))  # it only looks like them
+# It only looks like Settings: it answers for every field, with that field's type.
+Config: Settings = cast("Settings", cast("object", _ConfigFromEnvironment()))  # see above
 
 
 def forget_settings() -> None:

@@ -226,6 +226,26 @@ def test_a_commit_that_fails_is_told_to_all(engine: Engine, traced: Traced) -> N
     assert [repository.get_job(name) for name in names_of(_THREADS)] == [None] * _THREADS
 
 
+def test_a_connection_that_cannot_be_set_up_is_closed(engine: Engine) -> None:
+    opened: list[sqlite3.Connection] = []
+
+    def note(connection: sqlite3.Connection, _record: object) -> None:
+        opened.append(connection)
+
+    repository = repository_on(engine, DATABASE_LOCK_TIMEOUT_SECONDS=0.2)
+    assert repository.add_job(job("first"))
+    engine.dispose()
+    event.listen(engine, "connect", note)
+
+    with no_file_can_be_written(), pytest.raises(DatabaseError):
+        repository.add_job(job("second"))
+
+    assert opened
+    for connection in opened:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            connection.execute("SELECT 1")
+
+
 def test_who_waits_too_long_is_not_carried_out_later(engine: Engine) -> None:
     repository = repository_on(engine, DATABASE_LOCK_TIMEOUT_SECONDS=0.2)
     assert repository.add_job(job("first"))

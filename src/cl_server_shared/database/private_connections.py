@@ -114,12 +114,19 @@ class PrivateConnections(Connections):
         lent = engine.raw_connection()
         connection = driver_connection(lent)
         lent.detach()
+        try:
+            self._set_up(engine, connection)
+        except BaseException:
+            connection.close()  # nobody else knows of it
+            raise
+        return connection
+
+    def _set_up(self, engine: Engine, connection: DBAPIConnection) -> None:
         engine.dialect.set_isolation_level(connection, "AUTOCOMMIT")
         if engine.dialect.name == "sqlite":
             set_up(connection, self._options)
         if self._reads_any_text:
             read_any_text(connection)
-        return connection
 
 
 def _tokens(number: int) -> SimpleQueue[None]:

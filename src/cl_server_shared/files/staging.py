@@ -48,7 +48,7 @@ class StagedFile:
         self._opened: _Opened | None = None
         self._digest = Digest()
         self._is_renamed = False
-        self.size_bytes = 0
+        self.size_bytes: int = 0
 
     @property
     def is_open(self) -> bool:

@@ -9,10 +9,11 @@ the shape of its protocols.
 import mimetypes
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Final, Protocol, cast, final
+from typing import Final, Generic, Protocol, cast, final
 
 from cl_ml_tools import Job
 from pydantic import ValidationError
+from typing_extensions import TypeVar
 
 from cl_server_shared.errors import InvalidJobError, InvalidPathError
 from cl_server_shared.files.paths import checked_file_path
@@ -31,6 +32,10 @@ _PATH_FIELDS: Final = ("input_paths", "output_paths")
 _NAME_MAX_BYTES: Final = 200  # plugins put a prefix before the name; file systems end at 255
 _ENDING_MAX_BYTES: Final = 20
 
+# Always cl_ml_tools' Job. That package is not marked as typed: a type checker that does not read
+# its source does not know the class, and a signature that names it has an unknown type.
+MlJob = TypeVar("MlJob", bound=Job, default=Job)
+
 
 class Upload(AsyncReadable, Protocol):
     """An uploaded file, such as Starlette's UploadFile; `filename` is the client's word."""
@@ -44,7 +49,7 @@ class Upload(AsyncReadable, Protocol):
 
 
 @final
-class MlToolsJobRepository:
+class MlToolsJobRepository(Generic[MlJob]):
     """`cl_ml_tools.JobRepository` on a repository of ours.
 
     Args:
@@ -61,7 +66,7 @@ class MlToolsJobRepository:
         self._repository: Final = repository
         self._storage: Final = storage
 
-    def add_job(self, job: Job, created_by: object = None, priority: int | None = None) -> str:
+    def add_job(self, job: MlJob, created_by: object = None, priority: int | None = None) -> str:
         """Store a new job and return its id.
 
         A job that is refused leaves no folder behind, so an upload for it is removed.
@@ -82,10 +87,10 @@ class MlToolsJobRepository:
             raise InvalidJobError(f"job_id {job.job_id!r} exists: give each job an id of its own")
         return job.job_id
 
-    def get_job(self, job_id: str) -> Job | None:
+    def get_job(self, job_id: str) -> MlJob | None:
         """Return the job, or None if there is none of that id."""
         record = self._repository.get_job(job_id)
-        return None if record is None else _job(record)
+        return None if record is None else cast("MlJob", _job(record))  # see MlJob
 
     def update_job(self, job_id: str, **fields: object) -> bool:
         """Change a live job; True if the job now is as asked for.
@@ -104,10 +109,10 @@ class MlToolsJobRepository:
             raise InvalidJobError(f"this update was refused: {error}") from error
         return self._repository.update_job(job_id, update)
 
-    def fetch_next_job(self, task_types: list[str]) -> Job | None:
+    def fetch_next_job(self, task_types: list[str]) -> MlJob | None:
         """Claim the next waiting job of these types."""
         record = self._repository.fetch_next_job(task_types)
-        return None if record is None else _job(record)
+        return None if record is None else cast("MlJob", _job(record))  # see MlJob
 
     def delete_job(self, job_id: str) -> bool:
         """Remove the row; False if there is none of that id."""

@@ -136,7 +136,7 @@ class LeaseKeeper:
         """Begin without claims: a parent keeps its own alive."""
         self._lock = threading.Lock()
         self._watched: WeakKeyDictionary[Claims, Database] = WeakKeyDictionary()
-        self.is_keeping = False
+        self.is_keeping: bool = False
         """Whether there is a thread for the claims that it was given."""
         self._is_refused = False
         self._renew_at = 0.0

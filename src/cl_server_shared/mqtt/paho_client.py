@@ -44,12 +44,19 @@ def new_client(broker: Broker, will: Message | None) -> Client:
     if username is not None:
         client.username_pw_set(username, None if password is None else password.get_secret_value())
     if will is not None:
-        properties = user_properties(PacketTypes.WILLMESSAGE, will)
+        properties = _user_properties(PacketTypes.WILLMESSAGE, will)
         client.will_set(will.topic, will.rendered(), 1, will.is_retained, properties)
     return client
 
 
-def user_properties(packet_type: int, message: Message) -> Properties | None:
+def publish(client: Client, message: Message) -> int:
+    """Send *message* with QoS 1; return the number that its acknowledgement will have."""
+    properties = _user_properties(PacketTypes.PUBLISH, message)
+    rendered, retain = message.rendered(), message.is_retained
+    return client.publish(message.topic, rendered, 1, retain, properties).mid
+
+
+def _user_properties(packet_type: int, message: Message) -> Properties | None:
     """Return the user properties that a packet carries for *message*; None: none."""
     if not message.properties:
         return None
@@ -64,7 +71,7 @@ def read_user_properties(message: MQTTMessage) -> Mapping[str, str]:
     return dict(pairs)
 
 
-def number_of(properties: Properties | None, name: str, default: int) -> int:
-    """Read a numeric property; paho keeps each as an attribute that may be absent."""
+def number_of(properties: object, name: str, default: int) -> int:
+    """Read a numeric property of a packet; paho keeps each as an attribute that may be absent."""
     value: object = getattr(properties, name, default)
     return value if isinstance(value, int) else default

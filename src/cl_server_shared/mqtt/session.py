@@ -17,8 +17,8 @@ from cl_server_shared.mqtt.outage_log import OutageLog
 from cl_server_shared.mqtt.paho_client import (
     new_client,
     number_of,
+    publish,
     read_user_properties,
-    user_properties,
 )
 from cl_server_shared.mqtt.send_queue import SendQueue
 from cl_server_shared.mqtt.subscriptions import Subscriptions
@@ -119,14 +119,8 @@ class Session:
     def _send_waiting(self) -> None:
         while len(self._in_flight) < self._window and (message := self._queue.take()):
             self._follow_subscriptions()  # subscribers from before it was published shall get it
-            info = self.client.publish(
-                message.topic,
-                message.rendered(),
-                qos=1,
-                retain=message.is_retained,
-                properties=user_properties(PacketTypes.PUBLISH, message),
-            )
-            self._in_flight[info.mid] = message
+            packet_id = publish(self.client, message)
+            self._in_flight[packet_id] = message
 
     def _follow_subscriptions(self) -> None:
         wanted = self._subscriptions.filters()

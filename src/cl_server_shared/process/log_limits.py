@@ -48,7 +48,7 @@ class Doubling:
     def __init__(self, logger: logging.Logger, level: int = logging.WARNING) -> None:
         self._logger: Final = logger
         self._level: Final = level
-        self.count = 0
+        self.count: int = 0
 
     def add(self, message: str, *args: object) -> None:
         """Count once more; the last argument of *message* is the number so far."""
@@ -80,7 +80,7 @@ class Outage:
         self._failing: Final = failing
         self._working: Final = working
         self._working_level: Final = working_level
-        self.is_on = False
+        self.is_on: bool = False
 
     def begin(self, *args: object) -> None:
         """Take note of a failure."""

@@ -16,7 +16,7 @@ class ManualClock(Clock):
     """
 
     def __init__(self, now_ms: int = _NOON_MS) -> None:
-        self.time_ms = now_ms
+        self.time_ms: int = now_ms
 
     @override
     def now_ms(self) -> int:

@@ -30,11 +30,14 @@ from cl_ml_tools import JobRepository as MlJobRepository
 from cl_ml_tools.master import create_master_router  # pyright: ignore[reportUnknownVariableType]  its callback has no type
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import ValidationError
 
 from cl_server_shared import (
     ConfigError,
     Container,
     DatabaseError,
+    InvalidJobError,
+    InvalidPathError,
     JobRecord,
     running,
 )
@@ -67,7 +70,8 @@ def create_app(container: Container) -> FastAPI:
     app.include_router(upload_routes(container), prefix="/api")
     app.include_router(status_routes(container))
     app.include_router(file_routes(container))
-    app.add_exception_handler(ValueError, refuse)  # of records, the repository and the storage
+    for refusal in (InvalidJobError, InvalidPathError, ValidationError):  # the last: of a record
+        app.add_exception_handler(refusal, refuse)
     app.add_exception_handler(DatabaseError, report_failure)
     return app
 
@@ -172,7 +176,7 @@ async def chunks_of(file: AsyncFileLike) -> AsyncGenerator[bytes]:
 
 async def refuse(_request: Request, error: Exception) -> JSONResponse:
     """Tell the client what is wrong with its request."""
-    return JSONResponse({"detail": str(error)}, 422)
+    return JSONResponse({"detail": str(error)}, 400)
 
 
 async def report_failure(_request: Request, error: Exception) -> JSONResponse:

@@ -206,7 +206,7 @@ def test_only_a_jobs_own_files_are_downloaded(store: httpx2.Client, server_dir: 
         )
     }
 
-    assert list(answers.values()) == [200, 404, *[422] * 7, 404, 404, 404, 422, 422]
+    assert list(answers.values()) == [200, 404, *[400] * 7, 404, 404, 404, 422, 422]
     assert sorted(jobs.rglob("*")) == before
 
 

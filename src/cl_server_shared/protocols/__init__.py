@@ -1,4 +1,4 @@
-"""The ports: what each part of the house may be replaced by.
+"""The ports: what each part of the library may be replaced by.
 
 An implementation inherits its port explicitly, so that the type checker proves it complete.
 """

@@ -6,7 +6,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Generator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
@@ -159,9 +159,11 @@ def _is_asked(pipe: Connection) -> bool:
 def _save_coverage() -> None:
     if "coverage" in sys.modules:
         from coverage import Coverage  # noqa: PLC0415  # it costs time where nobody measures
+        from coverage.exceptions import DataError  # noqa: PLC0415  # likewise
 
         if (measured := Coverage.current()) is not None:
-            measured.save()
+            with suppress(DataError):  # a child that gave up root's rights may not write there
+                measured.save()
 
 
 def _without_streams() -> None:

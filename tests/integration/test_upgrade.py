@@ -4,6 +4,8 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from functools import partial
 from pathlib import Path
 from typing import Final, Protocol, cast
@@ -11,7 +13,7 @@ from typing import Final, Protocol, cast
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Engine, select, text
+from sqlalchemy import Engine, create_engine, select, text
 from sqlalchemy.orm import Session
 from sqlmodel import col
 
@@ -228,6 +230,23 @@ def test_upgrading_again_and_by_four_processes_at_once_changes_nothing_more(
     assert [process.result() for process in together] == [True] * 4
     assert schema_of(path) == schema_of(alone)
     assert rows_of(path).keys() == old_rows.keys()
+
+
+def test_the_first_call_waits_for_a_lock_as_every_other_does(path: Path) -> None:
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 0.01})  # a service's own
+    repository = repository_on(engine)
+    holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    holder.execute("BEGIN EXCLUSIVE")
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(repository.get_job, "f0")
+        with pytest.raises(FutureTimeoutError):
+            first.result(0.2)  # it waits, twenty times as long as the engine would
+        holder.execute("ROLLBACK")
+        assert first.result(30) is not None
+    holder.close()
+    with engine.connect() as pooled:
+        assert pooled.exec_driver_sql("PRAGMA busy_timeout").scalar() == 10  # as it was
+    engine.dispose()
 
 
 def test_without_leave_to_upgrade_the_command_is_named_and_nothing_changed(

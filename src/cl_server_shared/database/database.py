@@ -125,7 +125,7 @@ class Database:
             return
         with self._preparing:
             if not self._is_prepared:
-                require_schema(require_engine(self._engine), may_upgrade=self._options.may_upgrade)
+                require_schema(require_engine(self._engine), self._options)
                 self._is_prepared = True
 
     def after_fork(self) -> None:

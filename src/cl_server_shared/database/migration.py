@@ -4,7 +4,9 @@ Services migrate `jobs` with scripts of their own, so an upgrade only adds: to a
 older shape, without losing a row, and as often as anybody likes.
 """
 
-from typing import Final
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Final, cast
 
 from sqlalchemy import (
     Column,
@@ -21,6 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateColumn
 
+from cl_server_shared.database.engine import DatabaseOptions
 from cl_server_shared.database.schema import (
     JOBS,
     MAPPED_JOBS,
@@ -38,7 +41,7 @@ from cl_server_shared.process.masked_url import masked_url
 
 ABANDONED_LEASE_MS: Final = 3_600_000
 """How long a job that older code left `processing` may still be finished by it: one hour."""
-_LOCK_TIMEOUT_MS: Final = 60_000
+_UPGRADE_LOCK_SECONDS: Final = 60
 SCHEMA_VERSION: Final = 1
 """Raised when older versions of this library could no longer work on the tables."""
 
@@ -53,7 +56,7 @@ def upgrade(engine: Engine, clock: Clock | None = None) -> None:
     Raises:
         SchemaError: a newer version of this library has changed the tables.
     """
-    with engine.connect() as connection:
+    with engine.connect() as connection, _waiting_for_locks(connection, _UPGRADE_LOCK_SECONDS):
         _lock(connection)
         _stamp(connection)
         Base.metadata.create_all(connection, tables=[MAPPED_JOBS, QUEUE_ENTRIES])
@@ -83,29 +86,30 @@ def include_object(
     return not (reflected and name in own.get(kind, ()))
 
 
-def require_schema(engine: Engine, *, may_upgrade: bool) -> None:
+def require_schema(engine: Engine, options: DatabaseOptions) -> None:
     """Make sure that the repository's statements will find their columns.
 
     Raises:
-        SchemaError: something is missing and *may_upgrade* is False, or a migration tool owns this
+        SchemaError: something is missing and may not be added, or a migration tool owns this
             database and has not made `jobs` yet, or the tables are newer than this library.
         DatabaseError: the database failed.
     """
     try:
-        _require_schema(engine, may_upgrade=may_upgrade)
+        _require_schema(engine, options)
     except (engine.dialect.loaded_dbapi.Error, SQLAlchemyError) as error:
         raise failed("prepare the schema", error) from error
 
 
-def _require_schema(engine: Engine, *, may_upgrade: bool) -> None:
-    with engine.connect() as connection:
+def _require_schema(engine: Engine, options: DatabaseOptions) -> None:
+    seconds = options.lock_timeout_seconds
+    with engine.connect() as connection, _waiting_for_locks(connection, seconds):
         _require_not_newer(connection)
         lacking = _lacking(connection)
         migrated_elsewhere = inspect(connection).has_table("alembic_version")
     if not lacking:
         return
     owned = lacking == "the table jobs" and migrated_elsewhere
-    if owned or not may_upgrade:
+    if owned or not options.may_upgrade:
         raise SchemaError(
             f"the database {masked_url(repr(engine.url))} lacks {lacking}: run the service's own "
             "migrations first, then cl_server_shared.database.upgrade(engine)"
@@ -144,10 +148,28 @@ def _stamp(connection: Connection) -> None:
         connection.execute(insert(VERSION_TABLE).values(version=SCHEMA_VERSION))
 
 
+@contextmanager
+def _waiting_for_locks(connection: Connection, seconds: float) -> Generator[None]:
+    """Wait for SQLite's locks as the repository's statements do, and no less.
+
+    The engine may be a service's own, whose timeout is often the 5 s of Python's sqlite3; in its
+    pool the connection is as it was.
+    """
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    found = connection.exec_driver_sql("PRAGMA busy_timeout")
+    own_ms = cast("int", found.scalar_one())  # the rows of a PRAGMA have no type
+    connection.exec_driver_sql(f"PRAGMA busy_timeout={int(seconds * 1000)}")
+    try:
+        yield
+    finally:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={own_ms}")
+
+
 def _lock(connection: Connection) -> None:
     """Let one process upgrade at a time; the lock ends with the transaction."""
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(f"PRAGMA busy_timeout={_LOCK_TIMEOUT_MS}")
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     else:
         # An index of millions of rows takes its time, and other processes wait for it here.

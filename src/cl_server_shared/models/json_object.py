@@ -8,6 +8,7 @@ from pydantic import JsonValue, ValidatorFunctionWrapHandler, WrapValidator
 from cl_server_shared.models.trusted import encode, round_trip, trusted_json
 
 type JsonObject = dict[str, JsonValue]
+"""A JSON object as a record holds it (RFC 8259): names and values, nested at will."""
 
 type JsonInput = Mapping[str, "JsonInput"] | Sequence["JsonInput"] | str | int | float | bool | None
 """What may be given where JSON is wanted: any mapping becomes an object, any sequence an array."""

@@ -46,8 +46,12 @@ class PresenceWorker:
     def fork(self) -> int:
         """Have it fork; return the child's process id."""
         self.order("fork")
-        wait_until(lambda: "forked" in self.output)
-        return int(self.output.split("forked")[1].split()[0])
+        wait_until(lambda: "forked" in self._whole_lines())
+        return int(self._whole_lines().split("forked")[1].split()[0])
+
+    def _whole_lines(self) -> str:
+        """What it printed, up to the last end of a line: a number may arrive in pieces."""
+        return self.output.rpartition("\n")[0]
 
     def exit(self) -> int:
         """Let it come to its end, and return its exit code."""

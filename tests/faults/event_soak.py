@@ -58,6 +58,7 @@ class Result:
     samples: list[Sample]
     jobs: int
     lost: int
+    forgotten: int
     contradictions: int
     marks_left: int
 
@@ -83,6 +84,7 @@ class Result:
             f" memory {last.resident_mb:.1f} MB, {self.growth_mb_a_minute:+.2f} MB a minute,"
             f" {min(threads)}-{max(threads)} threads, {min(files)}-{max(files)} open files;"
             f" {self.jobs} jobs, {self.lost} last states lost,"
+            f" {self.forgotten} changes acknowledged and not heard of,"
             f" {self.contradictions} of another content, {self.marks_left} marks left"
         )
 
@@ -104,12 +106,14 @@ def soak(url: str, broker: BrokerProcess, seconds: float, random: Random) -> Res
             bouncer.recorder.catch_up()
             assert survivor.failure() is None, survivor.failure()
         rows, told = kept_in(engine), received_events(bouncer.recorder.payloads)
+        acknowledged = received_events(bouncer.proxy.acknowledged)
     result = Result(
         bounces=trouble.bounces,
         kills=trouble.kills,
         samples=samples,
         jobs=len(rows),
         lost=last_states_lost(rows, told),
+        forgotten=len(acknowledged.changes - told.changes),
         contradictions=told.contradictions,
         marks_left=marked_in(engine),
     )
